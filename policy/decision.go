@@ -1,0 +1,103 @@
+package policy
+
+import "errors"
+
+// ErrWouldWait is returned by a stage that would have to wait for the network to answer a request whose
+// NoWait is set. The edge then asks again, without NoWait, where waiting is allowed.
+var ErrWouldWait = errors.New("a verdict needs the network, and the request may not wait")
+
+// Effect is what a Decision does with the request. The zero Effect denies.
+type Effect uint8
+
+// The effects.
+const (
+	Deny Effect = iota
+	Allow
+)
+
+// String returns "allow" or "deny"; any Effect but Allow is a deny.
+func (e Effect) String() string {
+	if e == Allow {
+		return "allow"
+	}
+	return "deny"
+}
+
+// Verdict is what one stage says. The zero Verdict denies.
+type Verdict uint8
+
+// The verdicts.
+const (
+	// Denied ends the decision.
+	Denied Verdict = iota
+	// Passed lets the next stage speak, and permits nothing.
+	Passed
+	// Permitted lets the next stage speak; if none denies, the request is allowed.
+	Permitted
+)
+
+// Outcome is a stage's answer.
+type Outcome struct {
+	Verdict Verdict
+	// Reason is set with Denied.
+	Reason Reason
+	// Principal is who is calling, set by the stage that established it; nil leaves it as it was.
+	Principal *Principal
+	// Rule is what decided, where a rule did.
+	Rule Rule
+	// Challenges tell the caller how to authenticate, one WWW-Authenticate value each (RFC 9110, section 11.6.1).
+	Challenges []string
+	// Remove names request headers that the upstream must not see, such as a credential that was used up.
+	Remove []string
+	// Detail says in words what was wrong, for the operator. It holds no secret and is never sent to the caller.
+	Detail string
+}
+
+// Rule names the rule that decided: its text and where it stands.
+type Rule struct {
+	Text string
+	Position
+}
+
+// Mutation sets a header or a query parameter; a set header replaces every line of that name.
+type Mutation struct{ Name, Value string }
+
+// Decision is the answer to one request. The zero Decision denies with [Internal].
+type Decision struct {
+	// ID is unique to this decision. The edge sets it.
+	ID string
+	// Generation counts the snapshots; it says under which configuration the decision was made.
+	Generation uint64
+
+	Effect Effect
+	Reason Reason
+	// Stage is the stage that denied; empty where none did.
+	Stage string
+	// Route is the name of the matched route, empty where none matched.
+	Route     string
+	Principal *Principal // never nil after Decide
+	Rule      Rule
+
+	// Set and Remove are request headers to set and to remove before the upstream sees them. On an allow,
+	// every header that any route injects is in one of the two.
+	Set    []Mutation
+	Remove []string
+	// Query are query parameters to set before the upstream sees them.
+	Query []Mutation
+	// Response are headers to set on the upstream's response.
+	Response []Mutation
+	// Challenges tell the caller how to authenticate, on a denial.
+	Challenges []string
+
+	// WouldWait says that this is no decision yet: a stage returned [ErrWouldWait].
+	WouldWait bool
+	// Detail says in words what was wrong, for the operator; it is never sent to the caller.
+	Detail string
+	// Err is our own fault behind the denial, nil where there was none: a stage's error, a [*PanicError].
+	Err error
+}
+
+// Refuse returns the Decision that denies with that reason, for an edge that cannot even ask the pipeline.
+func Refuse(reason Reason, detail string) Decision {
+	return Decision{Reason: reason, Detail: detail, Principal: &Principal{}}
+}

@@ -1,0 +1,109 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Route says which requests it is for and what is done with them.
+type Route struct {
+	Name    string
+	Matches []Match
+	// Stages are evaluated in order. A route without any denies.
+	Stages []Stage
+	// Headers are injected into the request on an allow. Their names are lower case.
+	Headers []Injection
+	// Query are query parameters to set, Response headers to set on the upstream's response, on an allow.
+	Query, Response []Injection
+}
+
+// Match is one set of requests: those that satisfy all three. The zero Match is every request.
+type Match struct {
+	// Host is "api.example.com", "*.example.com" for every host below it, or empty for any.
+	Host string
+	// Path is a pattern in the grammar of Go's net/http: "/orders/{id}", "/files/{rest...}", "/exact/{$}",
+	// and with a slash at its end, everything below. Empty is any path.
+	Path string
+	// Methods are matched exactly; none is any method. Unlike in net/http, GET does not include HEAD.
+	Methods []string
+}
+
+// Injection computes one value from a request and the principal that was established. Where the value
+// is absent, ok is false and the header is removed rather than left to the client.
+type Injection struct {
+	Name  string
+	Value func(req *Request, principal *Principal) (value string, ok bool, err error)
+}
+
+// maxInjected is the longest header or query value that is injected, in bytes.
+const maxInjected = 4 << 10
+
+// mutate fills in what an allowed request carries upstream. Every header that any route injects ends up
+// either set by us or removed, and so does every spelling of it that a reader might take for it.
+func (p *Pipeline) mutate(d *Decision, route *Route, req *Request) error {
+	set, err := evaluate(route.Headers, req, d.Principal)
+	if err != nil {
+		return err
+	}
+	if d.Query, err = evaluate(route.Query, req, d.Principal); err != nil {
+		return err
+	}
+	if d.Response, err = evaluate(route.Response, req, d.Principal); err != nil {
+		return err
+	}
+	d.Set = set
+	for _, name := range p.owned {
+		if !isSet(set, name) {
+			d.Remove = append(d.Remove, name)
+		}
+		d.Remove = append(d.Remove, req.Headers.aliases(name)...)
+	}
+	return nil
+}
+
+func isSet(set []Mutation, name string) bool {
+	for i := range set {
+		if set[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func evaluate(injections []Injection, req *Request, principal *Principal) ([]Mutation, error) {
+	if len(injections) == 0 {
+		return nil, nil
+	}
+	set := make([]Mutation, 0, len(injections))
+	for _, injection := range injections {
+		value, ok, err := injection.Value(req, principal)
+		if err != nil {
+			return nil, &StageError{PolicyError, fmt.Errorf("evaluating %s: %w", injection.Name, err)}
+		}
+		if !ok {
+			continue
+		}
+		if err := checkInjected(value); err != nil {
+			return nil, &StageError{PolicyError, fmt.Errorf("evaluating %s: %w", injection.Name, err)}
+		}
+		set = append(set, Mutation{injection.Name, value})
+	}
+	return set, nil
+}
+
+// checkInjected refuses a value that could end its header line, or that two readers could read two ways. A
+// token may carry any text in its claims, and what its issuer lets through must not become a second header.
+func checkInjected(value string) error {
+	if len(value) > maxInjected {
+		return fmt.Errorf("a value of %d bytes is longer than the %d that are injected", len(value), maxInjected)
+	}
+	for i := range len(value) {
+		if c := value[i]; c < 0x20 || c > 0x7e {
+			return fmt.Errorf("byte %d of the value is 0x%02x, and only printable ASCII is injected", i, c)
+		}
+	}
+	if strings.TrimSpace(value) != value {
+		return fmt.Errorf("the value begins or ends with a space, which the next hop would drop")
+	}
+	return nil
+}
