@@ -1361,7 +1361,8 @@ func (x *Route) GetResponseHeaders() map[string]string {
 // Match is one set of requests: those that satisfy all of its fields.
 type Match struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The host: "api.example.com", or "*.example.com" for every host below it. Absent: any.
+	// The host, without a port, in lower case: "api.example.com", or "*.example.com" for every host below it.
+	// A request's own port does not count. Absent: any.
 	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
 	// The path, in the grammar of Go's net/http: "/orders/{id}", "/files/{rest...}", "/exact/{$}", and with a
 	// slash at its end, everything below. Absent: any.
@@ -1541,9 +1542,9 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\x97\x03\xbaH\x93\x03\x1a\xc2\x01\n" +
 	"\froute.public\x12Sa public route asks for nobody: leave out authenticate, authorize and any_principal\x1a]!this.public || (size(this.authenticate) == 0 && this.authorize == '' && !this.any_principal)\x1a\xcb\x01\n" +
-	"\rroute.decides\x12\\say who may pass: public: true, or authenticate with either authorize or any_principal: true\x1a\\this.public || (size(this.authenticate) > 0 && (this.authorize != '') != this.any_principal)\"\xf1\x01\n" +
-	"\x05Match\x12}\n" +
-	"\x04host\x18\x01 \x01(\tBi\xbaHf\xd8\x01\x01ra\x18\xac\x022\\^(\\*\\.)?[a-z0-9_-]+(\\.[a-z0-9_-]+)*(:[1-9][0-9]{0,4})?$|^\\[[0-9a-f:.]+\\](:[1-9][0-9]{0,4})?$R\x04host\x12\"\n" +
+	"\rroute.decides\x12\\say who may pass: public: true, or authenticate with either authorize or any_principal: true\x1a\\this.public || (size(this.authenticate) > 0 && (this.authorize != '') != this.any_principal)\"\xcb\x01\n" +
+	"\x05Match\x12W\n" +
+	"\x04host\x18\x01 \x01(\tBC\xbaH@\xd8\x01\x01r;\x18\xac\x0226^(\\*\\.)?[a-z0-9_-]+(\\.[a-z0-9_-]+)*$|^\\[[0-9a-f:.]+\\]$R\x04host\x12\"\n" +
 	"\x04path\x18\x02 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\x18\x80\x10:\x01/R\x04path\x12E\n" +
 	"\amethods\x18\x03 \x03(\tB+\xbaH(\x92\x01%\x18\x01\"!r\x1f2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\amethods*w\n" +
 	"\bLogLevel\x12\x19\n" +
