@@ -1,0 +1,162 @@
+package keys
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kasbah-authz/kasbah/policy"
+)
+
+// validity is when a verified token is good: from notBefore on, and before expires. The leeway is in both.
+type validity struct{ notBefore, expires time.Time }
+
+// check refuses a token whose time has not come or is over.
+func (v validity) check(now time.Time) error {
+	if now.Before(v.notBefore) {
+		return errNotYetValid
+	}
+	if !now.Before(v.expires) {
+		return errExpired
+	}
+	return nil
+}
+
+// readTimes reads `exp`, `nbf` and `iat` (RFC 7519, sections 4.1.4 to 4.1.6) and checks them against now.
+// An exp with a fraction counts as the second that it falls in, as golang-jwt has it.
+func (p *Provider) readTimes(claims map[string]any, now time.Time) (validity, error) {
+	exp, present, err := readTime(claims, "exp")
+	if err != nil {
+		return validity{}, err
+	}
+	if !present {
+		return validity{}, fmt.Errorf("%w: exp is absent", errClaims)
+	}
+	v := validity{expires: exp.Truncate(time.Second).Add(p.leeway)}
+	for _, name := range [...]string{"nbf", "iat"} {
+		start, present, err := readTime(claims, name)
+		if err != nil {
+			return validity{}, err
+		}
+		if start = start.Add(-p.leeway); present && start.After(v.notBefore) {
+			v.notBefore = start
+		}
+	}
+	if err := v.check(now); err != nil {
+		return validity{}, err
+	}
+	if v.expires.Sub(now) > p.maxLifetime+2*p.leeway {
+		return validity{}, fmt.Errorf("%w: exp is farther away than the longest lifetime, %v", errClaims, p.maxLifetime)
+	}
+	return v, nil
+}
+
+// readTime reads a NumericDate. Anything but a number of seconds above 0 and below 2^53 is refused before
+// it is converted.
+func readTime(claims map[string]any, name string) (at time.Time, present bool, err error) {
+	value, present := claims[name]
+	if !present {
+		return time.Time{}, false, nil
+	}
+	seconds, ok := value.(float64)
+	if !ok || !(seconds > 0 && seconds < exactIntegers) {
+		return time.Time{}, true, fmt.Errorf("%w: %s is no number of seconds between 0 and 2^53", errClaims, name)
+	}
+	whole, fraction := math.Modf(seconds)
+	return time.Unix(int64(whole), int64(fraction*1e9)), true, nil
+}
+
+// checkAudience refuses a token whose `aud` names none of the provider's audiences (RFC 7519, section 4.1.3).
+// Its form is checked even where every audience is accepted.
+func (p *Provider) checkAudience(claims map[string]any) error {
+	value, present := claims["aud"]
+	if !present {
+		if p.anyAudience {
+			return nil
+		}
+		return fmt.Errorf("%w: aud is absent", errAudience)
+	}
+	audiences, ok := value.([]any)
+	if !ok {
+		audiences = []any{value}
+	}
+	found := p.anyAudience
+	for _, audience := range audiences {
+		text, ok := audience.(string)
+		if !ok {
+			return fmt.Errorf("%w: aud is no string and no array of strings", errClaims)
+		}
+		found = found || slices.Contains(p.audiences, text)
+	}
+	if !found {
+		return errAudience
+	}
+	return nil
+}
+
+// principal makes the principal out of verified claims.
+func (p *Provider) principal(t *token, v validity) (*policy.Principal, error) {
+	subject, _ := t.claims["sub"].(string)
+	if subject == "" {
+		return nil, fmt.Errorf("%w: sub is no string, or empty", errClaims)
+	}
+	value, _ := lookup(t.claims, p.idPath)
+	id, _ := value.(string)
+	if id == "" {
+		return nil, fmt.Errorf("%w: %s, the principal's id, is no string, or empty", errClaims, p.idPath)
+	}
+	roles, err := words(t.claims, p.rolesPath)
+	if err != nil {
+		return nil, err
+	}
+	scopes, err := words(t.claims, p.scopesPath)
+	if err != nil {
+		return nil, err
+	}
+	return &policy.Principal{
+		ID: id, Provider: p.name, Issuer: t.issuer, Subject: subject,
+		Roles: roles, Scopes: scopes, Claims: t.claims, Expires: v.expires.Add(-p.leeway),
+	}, nil
+}
+
+// words reads a claim that is an array of strings, or one string of words with spaces between them
+// (RFC 8693, section 4.2). An absent claim is no words.
+func words(claims map[string]any, path string) ([]string, error) {
+	value, present := lookup(claims, path)
+	if !present {
+		return nil, nil
+	}
+	switch value := value.(type) {
+	case string:
+		return slices.DeleteFunc(strings.Split(value, " "), func(word string) bool { return word == "" }), nil
+	case []any:
+		list := make([]string, 0, len(value))
+		for _, element := range value {
+			word, _ := element.(string)
+			if word == "" {
+				return nil, fmt.Errorf("%w: %s has an element that is no string, or empty", errClaims, path)
+			}
+			list = append(list, word)
+		}
+		return list, nil
+	}
+	return nil, fmt.Errorf("%w: %s is no array of strings and no string", errClaims, path)
+}
+
+// lookup finds the claim at a path of member names with dots between them. A name that holds dots itself is
+// found before a shorter one that leads into an object.
+func lookup(object map[string]any, path string) (any, bool) {
+	if value, ok := object[path]; ok {
+		return value, true
+	}
+	for end := strings.LastIndexByte(path, '.'); end >= 0; end = strings.LastIndexByte(path[:end], '.') {
+		if inner, ok := object[path[:end]].(map[string]any); ok {
+			if value, ok := lookup(inner, path[end+1:]); ok {
+				return value, true
+			}
+		}
+	}
+	return nil, false
+}

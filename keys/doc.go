@@ -1,0 +1,30 @@
+// Package keys says who is calling: it turns a request's credential into a [policy.Principal].
+//
+// Most callers need three things. A [Store] holds what outlives a reload: the issuers' key sets, which its
+// Run fetches and refreshes, and the cache of verified credentials. [Store.Provider] compiles one configured
+// provider into a [Provider]. [NewAuthenticator] joins a route's providers into the [policy.Stage] that
+// accepts a credential which any one of them vouches for.
+//
+// A JSON Web Token is looked at in this order, and the first fault decides:
+//
+//  1. One strict look at its text (token.go, json.go), before any library sees it: three parts of
+//     canonical base64url, a header and a claims object with one reading each.
+//  2. The provider is chosen by `iss`, compared whole.
+//  3. The algorithm is one that the provider's configuration lists, the type likewise.
+//  4. The key is found by `kid` in that provider's key set alone (set.go), and fits the algorithm.
+//  5. The signature, by golang-jwt (verify.go).
+//  6. The claims: times, subject, audience, and those that make the principal (claims.go).
+//
+// What this package guarantees:
+//
+//   - The token's header chooses a key and nothing else. `jku`, `x5u`, `jwk` and `x5c` are ignored, `crit`
+//     and `b64` are refusals, and no connection is ever made to an address that a token names.
+//   - A bad answer of an issuer never empties its key set; a key that the issuer removed stops verifying with
+//     the answer that no longer has it, for cached tokens too.
+//   - Unknown key ids cause one fetch in an interval, however many requests bring them.
+//   - Only verified credentials enter the cache, so that no flood of bad ones pushes a good one out, and a
+//     credential's own times are checked again on every hit.
+//   - No credential, and no text of one, is in an error, a log or an [policy.Outcome].
+//
+// The package knows no symmetric algorithm and not `none`: the configuration cannot name them.
+package keys

@@ -1,0 +1,165 @@
+package keys
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"fmt"
+	"slices"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	// minRSABits is the least modulus that is taken (RFC 7518, section 3.3).
+	minRSABits = 2048
+	// maxRSABits bounds the time of one verification, which grows with the square of the modulus.
+	maxRSABits = 8192
+)
+
+// The algorithms that a key of each type may be for (RFC 7518, section 3.1; RFC 8037, section 3.1).
+var (
+	rsaAlgorithms   = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+	p256Algorithms  = []string{"ES256"}
+	p384Algorithms  = []string{"ES384"}
+	p521Algorithms  = []string{"ES512"}
+	eddsaAlgorithms = []string{"EdDSA"}
+)
+
+// key is one usable public key. It is immutable.
+type key struct {
+	id         string   // `kid`, empty when absent
+	index      int      // its place in the document
+	algorithms []string // those that it may verify
+	lookup     jwt.Keyfunc
+}
+
+func (k *key) fits(algorithm string) bool { return slices.Contains(k.algorithms, algorithm) }
+
+// parseKey reads one JSON Web Key (RFC 7517, section 4), and refuses one that must not verify a signature.
+// Only the members named here are read; certificates and addresses in a key mean nothing.
+func parseKey(value any) (*key, error) {
+	object, ok := value.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("no object")
+	}
+	var m jwkset.JWKMarshal
+	for _, member := range []struct {
+		name string
+		to   func(string)
+	}{
+		{"kty", func(s string) { m.KTY = jwkset.KTY(s) }},
+		{"kid", func(s string) { m.KID = s }},
+		{"alg", func(s string) { m.ALG = jwkset.ALG(s) }},
+		{"use", func(s string) { m.USE = jwkset.USE(s) }},
+		{"crv", func(s string) { m.CRV = jwkset.CRV(s) }},
+		{"n", func(s string) { m.N = s }},
+		{"e", func(s string) { m.E = s }},
+		{"x", func(s string) { m.X = s }},
+		{"y", func(s string) { m.Y = s }},
+	} {
+		text, present, err := stringMember(object, member.name)
+		if err != nil {
+			return nil, err
+		}
+		if present {
+			member.to(text)
+		}
+	}
+	if err := checkPurpose(object, &m); err != nil {
+		return nil, err
+	}
+	parsed, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return newKey(parsed)
+}
+
+func stringMember(object map[string]any, name string) (text string, present bool, err error) {
+	value, present := object[name]
+	if !present {
+		return "", false, nil
+	}
+	text, ok := value.(string)
+	if !ok || text == "" {
+		return "", true, fmt.Errorf("%s is no string, or empty", name)
+	}
+	return text, true, nil
+}
+
+// checkPurpose refuses a key that is not public, or not for verifying.
+func checkPurpose(object map[string]any, m *jwkset.JWKMarshal) error {
+	switch m.KTY {
+	case jwkset.KtyRSA, jwkset.KtyEC, jwkset.KtyOKP:
+	default: // oct among them: a symmetric key that can be fetched is no secret
+		return fmt.Errorf("kty is none of RSA, EC and OKP")
+	}
+	if _, private := object["d"]; private {
+		return fmt.Errorf("its private part is published with it")
+	}
+	if len(m.KID) > maxKeyID {
+		return fmt.Errorf("kid is longer than %d bytes", maxKeyID)
+	}
+	if m.USE != "" && m.USE != jwkset.UseSig {
+		return fmt.Errorf("use is not sig")
+	}
+	if operations, present := object["key_ops"]; present {
+		list, _ := operations.([]any)
+		if !slices.Contains(list, any("verify")) {
+			return fmt.Errorf("key_ops does not have verify")
+		}
+	}
+	return nil
+}
+
+// newKey returns the key of a parsed JWK, with its lookup ready: keyfunc over a storage that holds this key
+// alone, so that what was chosen here is what golang-jwt verifies with.
+func newKey(parsed jwkset.JWK) (*key, error) {
+	algorithms, err := algorithmsOf(parsed.Key())
+	if err != nil {
+		return nil, err
+	}
+	marshal := parsed.Marshal()
+	if own := marshal.ALG.String(); own != "" {
+		if !slices.Contains(algorithms, own) {
+			return nil, fmt.Errorf("alg is none that a key of its type verifies")
+		}
+		algorithms = []string{own}
+	}
+	lookup, err := keyfunc.New(keyfunc.Options{Ctx: context.Background(), Storage: storage{parsed}})
+	if err != nil {
+		return nil, err
+	}
+	return &key{id: marshal.KID, algorithms: algorithms, lookup: lookup.Keyfunc}, nil
+}
+
+// algorithmsOf returns the algorithms that fit the key's type and curve, and refuses a weak key.
+func algorithmsOf(public any) ([]string, error) {
+	switch public := public.(type) {
+	case *rsa.PublicKey:
+		if bits := public.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+			return nil, fmt.Errorf("an RSA modulus of %d bits, and only %d to %d are taken", bits, minRSABits, maxRSABits)
+		}
+		if public.E < 3 || public.E%2 == 0 || public.N.Bit(0) == 0 {
+			return nil, fmt.Errorf("an RSA key with an even modulus, or an exponent that is even or below 3")
+		}
+		return rsaAlgorithms, nil
+	case *ecdsa.PublicKey:
+		switch public.Curve {
+		case elliptic.P256():
+			return p256Algorithms, nil
+		case elliptic.P384():
+			return p384Algorithms, nil
+		case elliptic.P521():
+			return p521Algorithms, nil
+		}
+	case ed25519.PublicKey:
+		return eddsaAlgorithms, nil
+	}
+	return nil, fmt.Errorf("a key of a type or on a curve that verifies no signature here")
+}

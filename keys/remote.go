@@ -1,0 +1,210 @@
+package keys
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// A key set is fetched again when its Cache-Control max-age is over, but not before minRefresh and not
+	// after maxRefresh; after defaultRefresh when it says nothing.
+	minRefresh     = 30 * time.Second
+	defaultRefresh = 5 * time.Minute
+	maxRefresh     = time.Hour
+	// refreshFloor is the least time between a fetch and one that an unknown key id asks for.
+	refreshFloor = 5 * time.Second
+	// After an error, the next attempt comes after minRetry, doubled with each further one up to maxRetry, and
+	// between half and the whole of that time, so that replicas do not ask together.
+	minRetry = time.Second
+	maxRetry = 30 * time.Second
+)
+
+// keySource is where a provider's keys come from.
+type keySource interface {
+	// current returns the keys, nil when there were never any.
+	current() *keySet
+	// refresh asks for newer keys than seen. It returns a channel that is closed when they may be there, or
+	// nil when there is nothing to wait for.
+	refresh(seen *keySet) <-chan struct{}
+}
+
+// static is keys that do not change.
+type static struct{ set *keySet }
+
+func (s static) current() *keySet                { return s.set }
+func (s static) refresh(*keySet) <-chan struct{} { return nil }
+
+// remote is a key set that is fetched in the background. Requests read it without a lock; only one that
+// meets an unknown key id, or no keys at all, takes mu.
+type remote struct {
+	source     source
+	client     *http.Client
+	now        func() time.Time
+	logger     *slog.Logger
+	generation func() uint64
+
+	keys atomic.Pointer[keySet] // the last good set, nil before the first
+	wake chan struct{}          // tells the loop that flight was opened by a request
+
+	mu     sync.Mutex
+	cancel context.CancelFunc // ends the loop, nil while none runs
+	flight chan struct{}      // closed when the fetch that is due or under way has ended, nil when none is
+	begun  time.Time          // when flight was last opened
+	status SetStatus
+	failed int // attempts since the last good one
+}
+
+func (r *remote) current() *keySet { return r.keys.Load() }
+
+// closed is what refresh returns when there is nothing left to wait for.
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+func (r *remote) refresh(seen *keySet) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.keys.Load() != seen:
+		return closed
+	case r.flight != nil:
+		return r.flight
+	case r.cancel == nil || r.now().Sub(r.begun) < refreshFloor:
+		return nil
+	}
+	r.open()
+	select {
+	case r.wake <- struct{}{}:
+	default: // the loop was told already
+	}
+	return r.flight
+}
+
+// open announces a fetch. The caller holds mu, and flight is nil.
+func (r *remote) open() {
+	r.flight = make(chan struct{})
+	r.begun = r.now()
+}
+
+// start begins to fetch, in a goroutine of group, until ctx ends or stop is called. It does nothing when
+// that has begun already.
+func (r *remote) start(ctx context.Context, group *sync.WaitGroup) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cancel != nil {
+		return
+	}
+	ctx, r.cancel = context.WithCancel(ctx)
+	r.open() // before the loop runs: a request that comes now waits for the first fetch
+	group.Go(func() { r.run(ctx) })
+}
+
+// stop ends the loop and does not wait for it.
+func (r *remote) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cancel != nil {
+		r.cancel()
+	}
+}
+
+func (r *remote) run(ctx context.Context) {
+	defer r.end()
+	for {
+		timer := time.NewTimer(r.update(ctx))
+		select {
+		case <-timer.C:
+		case <-r.wake:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// end lets go of everyone who waits.
+func (r *remote) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cancel()
+	r.cancel = nil
+	if r.flight != nil {
+		close(r.flight)
+		r.flight = nil
+	}
+}
+
+// update fetches the set once and returns the time until the next fetch.
+func (r *remote) update(ctx context.Context) time.Duration {
+	r.mu.Lock()
+	if r.flight == nil {
+		r.open()
+	}
+	select { // what asked for this fetch must not cause another
+	case <-r.wake:
+	default:
+	}
+	r.mu.Unlock()
+
+	set, keep, err := r.source.fetch(ctx, r.client)
+	if err != nil {
+		r.logger.WarnContext(ctx, "a key set could not be fetched; the last good one stays in force",
+			"source", r.source.String(), "err", err)
+	} else {
+		r.publish(ctx, set)
+	}
+	return r.record(keep, err)
+}
+
+// publish puts the set in force, under a new generation when it is not the one that is in force already.
+func (r *remote) publish(ctx context.Context, set *keySet) {
+	before := r.keys.Load()
+	if before != nil && before.digest == set.digest {
+		return
+	}
+	set.generation = r.generation()
+	r.keys.Store(set)
+	r.logger.InfoContext(ctx, "a key set has changed", "source", r.source.String(), "keys", len(set.keys))
+	for _, err := range set.leftOut {
+		r.logger.WarnContext(ctx, "a key is not usable", "source", r.source.String(), "err", err)
+	}
+}
+
+// record notes how the fetch ended, lets go of those who wait, and returns the time until the next.
+func (r *remote) record(keep time.Duration, err error) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.flight)
+	r.flight = nil
+	r.status.Attempted, r.status.Err = true, err
+	if err != nil {
+		delay := min(minRetry<<min(r.failed, 10), maxRetry)
+		r.failed++
+		return delay/2 + rand.N(delay/2) //nolint:gosec // G404: the jitter keeps replicas apart, it is no secret
+	}
+	r.failed = 0
+	r.status.Fetched = r.now()
+	if keep == 0 {
+		keep = defaultRefresh
+	}
+	return min(max(keep, minRefresh), maxRefresh)
+}
+
+func (r *remote) state() SetStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	status := r.status
+	status.Source = r.source.String()
+	if set := r.keys.Load(); set != nil {
+		status.Keys = len(set.keys)
+	}
+	return status
+}
