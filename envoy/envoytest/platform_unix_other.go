@@ -1,0 +1,15 @@
+//go:build unix && !linux
+
+package envoytest
+
+import "syscall"
+
+// attributes are those of a child process: a process group of its own, which Stop ends whole. With
+// unprivileged it runs as nobody, for PostgreSQL refuses to run as root.
+func attributes(unprivileged bool) *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{Setpgid: true}
+	if unprivileged {
+		a.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	}
+	return a
+}
