@@ -63,6 +63,8 @@ func newCache(limits CacheLimits, now func() time.Time, logger *slog.Logger) (*c
 		MaximumWeight: total,
 		Weigher:       func(_ cacheKey, v *verified) uint32 { return v.weight },
 		Logger:        cacheLogger{logger},
+		// Its upkeep runs where it falls due, so that the cache has no goroutine that nobody waits for.
+		Executor: func(task func()) { task() },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the credential cache: %w", err)
@@ -87,18 +89,18 @@ func (c *cache) get(key cacheKey) (*policy.Principal, bool) {
 // verifyOnce verifies a credential that get did not find, and keeps its principal. Calls at the same time
 // for one key share one verification; one that waits for another's gives up when its ctx ends.
 func (c *cache) verifyOnce(
-	ctx context.Context, key cacheKey, verify func(now time.Time) (*policy.Principal, validity, error),
+	ctx context.Context, key cacheKey, verify func(now time.Time) (*verified, error),
 ) (*policy.Principal, error) {
 	now := c.now()
 	c.drop(key, now)
 	v, err := c.entries.Get(ctx, key, otter.LoaderFunc[cacheKey, *verified](func(context.Context, cacheKey) (*verified, error) {
 		c.misses.Add(1)
-		principal, validity, err := verify(now)
+		v, err := verify(now)
 		if err != nil {
 			return nil, err
 		}
-		v := &verified{principal: principal, validity: validity, stale: now.Add(c.maxAge)}
-		v.weight = max(c.minimum, weigh(principal))
+		v.stale = now.Add(c.maxAge)
+		v.weight = max(c.minimum, v.weight)
 		return v, nil
 	}))
 	if err != nil {
@@ -137,13 +139,13 @@ func (c *cache) stats() CacheStats {
 	return CacheStats{Hits: c.hits.Load(), Misses: c.misses.Load(), Entries: c.entries.EstimatedSize()}
 }
 
-// weigh estimates the bytes that an entry takes.
-func weigh(p *policy.Principal) uint32 {
+// weigh estimates the bytes that an entry takes, of which text are the claims', that its strings share.
+func weigh(p *policy.Principal, text int) uint32 {
 	const entry = 600 // key, node and queues of the cache; verified and Principal themselves
-	bytes := entry + len(p.ID) + len(p.Provider) + len(p.Issuer) + len(p.Subject) + weighValue(p.Claims)
+	bytes := entry + text + weighValue(p.Claims)
 	for _, list := range [][]string{p.Roles, p.Scopes} {
 		for _, word := range list {
-			bytes += 16 + len(word)
+			bytes += 16 + len(word) // counted once more, in case it was escaped
 		}
 	}
 	return uint32(min(bytes, maxEntry))
@@ -176,10 +178,10 @@ type cacheLogger struct{ logger *slog.Logger }
 
 // Warn logs a warning.
 func (l cacheLogger) Warn(ctx context.Context, message string, err error) {
-	l.logger.WarnContext(ctx, message, "err", err)
+	l.logger.WarnContext(ctx, "the credential cache warns", "message", message, "err", err)
 }
 
 // Error logs an error.
 func (l cacheLogger) Error(ctx context.Context, message string, err error) {
-	l.logger.ErrorContext(ctx, message, "err", err)
+	l.logger.ErrorContext(ctx, "the credential cache has a fault", "message", message, "err", err)
 }

@@ -27,7 +27,7 @@ func newClient(base *http.Client) *http.Client {
 	if client.Transport == nil {
 		client.Transport = &http.Transport{
 			TLSHandshakeTimeout: fetchTimeout, ResponseHeaderTimeout: fetchTimeout,
-			IdleConnTimeout: time.Minute, MaxIdleConns: 10, ForceAttemptHTTP2: true,
+			IdleConnTimeout: time.Minute, MaxIdleConns: 10, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
 		}
 	}
 	return client
@@ -128,7 +128,7 @@ func get(ctx context.Context, client *http.Client, address string) ([]byte, http
 		}
 		return nil, nil, err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }() // read to its end or given up; neither can fail in a way that matters
 	if response.StatusCode != http.StatusOK {
 		return nil, nil, fmt.Errorf("status %d, and only 200 is an answer", response.StatusCode)
 	}

@@ -162,8 +162,8 @@ func (s *Store) static(field string, document []byte) (keySource, error) {
 	if err != nil {
 		return nil, &policy.FieldError{Field: field, Err: err}
 	}
-	for _, err := range set.leftOut {
-		s.logger.Warn("a key is not usable", "source", field, "err", err)
+	if len(set.leftOut) > 0 {
+		s.logger.Warn("keys are not usable", "source", field, "count", len(set.leftOut), "first", set.leftOut[0])
 	}
 	return static{set}, nil
 }

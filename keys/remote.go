@@ -43,6 +43,7 @@ func (s static) refresh(*keySet) <-chan struct{} { return nil }
 // meets an unknown key id, or no keys at all, takes mu.
 type remote struct {
 	source     source
+	label      string // the source as operators see it
 	client     *http.Client
 	now        func() time.Time
 	logger     *slog.Logger
@@ -117,7 +118,7 @@ func (r *remote) stop() {
 
 func (r *remote) run(ctx context.Context) {
 	defer r.end()
-	for {
+	for ctx.Err() == nil {
 		timer := time.NewTimer(r.update(ctx))
 		select {
 		case <-timer.C:
@@ -125,7 +126,6 @@ func (r *remote) run(ctx context.Context) {
 			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
-			return
 		}
 	}
 }
@@ -155,9 +155,12 @@ func (r *remote) update(ctx context.Context) time.Duration {
 	r.mu.Unlock()
 
 	set, keep, err := r.source.fetch(ctx, r.client)
+	if ctx.Err() != nil {
+		return 0 // this is the end, and says nothing about the source
+	}
 	if err != nil {
 		r.logger.WarnContext(ctx, "a key set could not be fetched; the last good one stays in force",
-			"source", r.source.String(), "err", err)
+			"source", r.label, "err", err)
 	} else {
 		r.publish(ctx, set)
 	}
@@ -172,9 +175,10 @@ func (r *remote) publish(ctx context.Context, set *keySet) {
 	}
 	set.generation = r.generation()
 	r.keys.Store(set)
-	r.logger.InfoContext(ctx, "a key set has changed", "source", r.source.String(), "keys", len(set.keys))
-	for _, err := range set.leftOut {
-		r.logger.WarnContext(ctx, "a key is not usable", "source", r.source.String(), "err", err)
+	r.logger.InfoContext(ctx, "a key set has changed", "source", r.label, "keys", len(set.keys))
+	if len(set.leftOut) > 0 {
+		r.logger.WarnContext(ctx, "keys are not usable",
+			"source", r.label, "count", len(set.leftOut), "first", set.leftOut[0])
 	}
 }
 
@@ -202,7 +206,7 @@ func (r *remote) state() SetStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	status := r.status
-	status.Source = r.source.String()
+	status.Source = r.label
 	if set := r.keys.Load(); set != nil {
 		status.Keys = len(set.keys)
 	}

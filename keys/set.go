@@ -59,7 +59,10 @@ func parseKeySet(document []byte) (*keySet, error) {
 	}
 	set.index()
 	if len(set.keys) == 0 {
-		return nil, errors.Join(append([]error{errNoKeys}, set.leftOut...)...)
+		if len(set.leftOut) > 0 {
+			return nil, fmt.Errorf("%w: %w", errNoKeys, set.leftOut[0])
+		}
+		return nil, errNoKeys
 	}
 	return set, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -43,7 +44,7 @@ func (l CacheLimits) withDefaults() CacheLimits {
 
 // SetStatus says how one remote key set is.
 type SetStatus struct {
-	Source    string    // the URL that is asked first, without user information and query
+	Source    string    // the URL that is asked first, without user information and query; unlike any other set's
 	Keys      int       // usable keys that are in force
 	Fetched   time.Time // when a good answer last came; the zero time for never
 	Attempted bool      // whether a fetch has ended, well or not
@@ -132,7 +133,7 @@ func (s *Store) remote(from source) *remote {
 	set, ok := s.sets[from]
 	if !ok {
 		set = &remote{
-			source: from, client: s.client, now: s.now, logger: s.logger, wake: make(chan struct{}, 1),
+			source: from, label: s.label(from), client: s.client, now: s.now, logger: s.logger, wake: make(chan struct{}, 1),
 			// Two sets of one source, one forgotten before the other, must not share a generation either.
 			generation: func() uint64 { return s.generations.Add(1) },
 		}
@@ -142,6 +143,20 @@ func (s *Store) remote(from source) *remote {
 		set.start(s.running, &s.group)
 	}
 	return set
+}
+
+// label returns what operators know a source by: its URL without what may be secret, and a number where another
+// set's URL looks the same without it. The caller holds mu.
+func (s *Store) label(from source) string {
+	taken := make(map[string]bool, len(s.sets))
+	for _, set := range s.sets {
+		taken[set.label] = true
+	}
+	label := from.String()
+	for n := 2; taken[label]; n++ {
+		label = fmt.Sprintf("%s#%d", from, n)
+	}
+	return label
 }
 
 // Retain forgets the remote key sets that none of these providers uses. Call it when a reload was accepted,

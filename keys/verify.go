@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	_ "crypto/sha512" // golang-jwt finds SHA-384 and SHA-512 only if they are linked in
 	"errors"
 	"fmt"
 	"slices"
@@ -26,32 +27,32 @@ func (p *Provider) authenticate(ctx context.Context, noWait bool, t *token, dige
 		return nil, err
 	}
 	entry := cacheKey{provider: p.digest, generation: set.generation, credential: digest}
-	return p.store.cache.verifyOnce(ctx, entry, func(now time.Time) (*policy.Principal, validity, error) {
+	return p.store.cache.verifyOnce(ctx, entry, func(now time.Time) (*verified, error) {
 		return p.verify(t, key, now)
 	})
 }
 
 // verify checks the signature, and then the claims. It waits for nothing.
-func (p *Provider) verify(t *token, key *key, now time.Time) (*policy.Principal, validity, error) {
-	verified, err := p.parser.ParseWithClaims(t.raw, &readAlready{}, key.lookup)
+func (p *Provider) verify(t *token, key *key, now time.Time) (*verified, error) {
+	parsed, err := p.parser.ParseWithClaims(t.raw, &readAlready{}, key.lookup)
 	switch {
 	case errors.Is(err, jwt.ErrTokenMalformed): // nothing that parseToken lets through; a refusal all the same
-		return nil, validity{}, errMalformed
-	case err != nil || !verified.Valid:
-		return nil, validity{}, errSignature
+		return nil, errMalformed
+	case err != nil || !parsed.Valid:
+		return nil, errSignature
 	}
 	v, err := p.readTimes(t.claims, now)
 	if err != nil {
-		return nil, validity{}, err
+		return nil, err
 	}
 	if err := p.checkAudience(t.claims); err != nil {
-		return nil, validity{}, err
+		return nil, err
 	}
 	principal, err := p.principal(t, v)
 	if err != nil {
-		return nil, validity{}, err
+		return nil, err
 	}
-	return principal, v, nil
+	return &verified{principal: principal, validity: v, weight: weigh(principal, t.size)}, nil
 }
 
 // findKey returns the key for the token and the set that has it. A set that was never fetched, and an unknown
