@@ -1,0 +1,77 @@
+package config
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
+)
+
+// fillDefaults gives every absent field the default that its comment in config.proto documents. Two stay absent, because
+// absence itself means something that no value says: the types of a token, among which is none, and an enforcer's
+// request, whose default depends on its model.
+func fillDefaults(c *configv1.Config) {
+	if c.Server == nil {
+		c.Server = &configv1.Server{}
+	}
+	fillServer(c.Server)
+	for _, provider := range c.Providers {
+		if jwt := provider.GetJwt(); jwt != nil {
+			fillJWT(jwt)
+		}
+	}
+}
+
+func fillServer(s *configv1.Server) {
+	orValue(&s.Listen, "127.0.0.1:9191")
+	orValue(&s.Admin, "127.0.0.1:9192")
+	orDuration(&s.Drain, 5*time.Second)
+	orDuration(&s.ShutdownTimeout, 10*time.Second)
+	if s.Connection == nil {
+		s.Connection = &configv1.Connection{}
+	}
+	orDuration(&s.Connection.MaxAge, 5*time.Minute)
+	orDuration(&s.Connection.MaxAgeGrace, 30*time.Second)
+	orValue(&s.Connection.MaxConcurrentStreams, 1024)
+	orValue(&s.MaxBodyBytes, 1<<20)
+	orDuration(&s.DecisionTimeout, time.Second)
+	if s.Log == nil {
+		s.Log = &configv1.Log{}
+	}
+	orValue(&s.Log.Level, configv1.LogLevel_LOG_LEVEL_INFO)
+	orValue(&s.Log.Format, configv1.LogFormat_LOG_FORMAT_JSON)
+	orValue(&s.Log.Decisions, configv1.LogDecisions_LOG_DECISIONS_DENIED)
+	if s.CredentialCache == nil {
+		s.CredentialCache = &configv1.CredentialCache{}
+	}
+	orValue(&s.CredentialCache.MaxEntries, 100_000)
+	orValue(&s.CredentialCache.MaxBytes, 256<<20)
+	orDuration(&s.CredentialCache.MaxAge, 5*time.Minute)
+}
+
+func fillJWT(jwt *configv1.Jwt) {
+	orDuration(&jwt.Leeway, 30*time.Second)
+	orDuration(&jwt.MaxLifetime, 24*time.Hour)
+	if jwt.Principal == nil {
+		jwt.Principal = &configv1.PrincipalClaims{}
+	}
+	orValue(&jwt.Principal.Id, "sub")
+	orValue(&jwt.Principal.Roles, "roles")
+	orValue(&jwt.Principal.Scopes, "scope")
+}
+
+// orValue sets an absent field. Load refuses a zero that is written out, so that the zero is always absence.
+func orValue[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// orDuration sets an absent field; an explicit 0s stays.
+func orDuration(field **durationpb.Duration, value time.Duration) {
+	if *field == nil {
+		*field = durationpb.New(value)
+	}
+}

@@ -1,0 +1,106 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxBytes is the longest configuration that is read. Policies, which may be large, are files of their own.
+const maxBytes = 1 << 20
+
+// parse returns the root of the one YAML document in data, nil after a finding.
+func parse(r *report, data []byte) *yaml.Node {
+	if len(data) > maxBytes {
+		r.errorf(0, 0, "the file is %d bytes long, and at most %d are read", len(data), maxBytes)
+		return nil
+	}
+	if !checkText(r, data) {
+		return nil
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var document, second yaml.Node
+	err := decoder.Decode(&document)
+	if errors.Is(err, io.EOF) || err == nil && isNull(document.Content[0]) {
+		r.errorf(0, 0, "the file is empty; a configuration has at least routes")
+		return nil
+	}
+	if err == nil {
+		err = decoder.Decode(&second)
+		if err == nil {
+			r.errorf(second.Line, second.Column, "a second document begins here; a configuration is one document")
+			return nil
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		line, message := syntaxError(err)
+		r.errorf(line, 0, "%s", message)
+		return nil
+	}
+	return document.Content[0]
+}
+
+func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
+
+// checkText refuses what an editor does not show, or shows as something else than the parser reads: bytes that
+// are not UTF-8, control characters, byte order marks, and line breaks other than LF and CRLF. The last would also let
+// the parser's lines differ from everyone else's.
+func checkText(r *report, data []byte) bool {
+	line, column := 1, 1
+	for i := 0; i < len(data); {
+		c, size := utf8.DecodeRune(data[i:])
+		switch {
+		case c == utf8.RuneError && size == 1:
+			r.errorf(line, column, "byte 0x%02x is not UTF-8", data[i])
+			return false
+		case c == '\r' && i+1 < len(data) && data[i+1] == '\n':
+		case c == '\n':
+			line, column = line+1, 0
+		case c < ' ' && c != '\t', 0x7f <= c && c < 0xa0, c == 0x2028, c == 0x2029, c == 0xfeff:
+			r.errorf(line, column, "the character U+%04X is not allowed here; inside double quotes, write it as an escape", c)
+			return false
+		}
+		i += size
+		column++
+	}
+	return true
+}
+
+var syntaxLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+
+// zeroBased are the problems whose line the YAML package counts from 0. It counts the others from 1, and leaves
+// out the line where it is its first.
+var zeroBased = []string{
+	"did not find expected key", "did not find expected '-' indicator", "did not find expected ',' or",
+	"did not find expected node content", "did not find expected <", "found undefined tag handle", "found duplicate %",
+	"found incompatible YAML document", "unknown anchor",
+}
+
+// syntaxError returns the line and the text of an error of the YAML package, which has no type for it.
+func syntaxError(err error) (line int, message string) {
+	text := err.Error()
+	parts := syntaxLine.FindStringSubmatch(text)
+	if parts == nil {
+		return 1, text
+	}
+	message = text[len(parts[0]):]
+	if parts[1] == "" {
+		return 1, message
+	}
+	line, err = strconv.Atoi(parts[1])
+	if err != nil {
+		return 1, message
+	}
+	for _, problem := range zeroBased {
+		if strings.HasPrefix(message, problem) {
+			return line + 1, message
+		}
+	}
+	return line, message
+}
