@@ -24,11 +24,14 @@ func TestCachedTokenExpires(t *testing.T) {
 		advance time.Duration
 		want    policy.Reason
 	}{
-		{0, policy.NoReason}, {59 * time.Second, policy.NoReason}, {time.Second, policy.Expired}, {time.Hour, policy.Expired},
+		{0, policy.NoReason},
+		{59 * time.Second, policy.NoReason},
+		{time.Second, policy.Expired},
+		{time.Hour, policy.Expired},
 		{-time.Hour - time.Second, policy.NoReason}, // a clock that is put back
 		{-2 * time.Minute, policy.NotYetValid},
 	} {
-		f.clock.now = f.clock.now.Add(step.advance)
+		f.now = f.now.Add(step.advance)
 		if got := reason(t, f.auth, token); got != step.want {
 			t.Errorf("at %v: %v, want %v", f.now.Sub(instant), got, step.want)
 		}
@@ -39,7 +42,7 @@ func TestCachedTokenIsVerifiedAnewAfterMaxAge(t *testing.T) {
 	f := newFixture(t)
 	token := f.issuer.Token(keystest.Claims{})
 	for i, step := range []time.Duration{0, 4 * time.Minute, time.Minute, 4 * time.Minute, time.Minute} {
-		f.clock.now = f.clock.now.Add(step)
+		f.now = f.now.Add(step)
 		if got := reason(t, f.auth, token); got != policy.NoReason {
 			t.Errorf("step %d: %v", i, got)
 		}

@@ -123,6 +123,7 @@ func (s *Store) Run(ctx context.Context) error {
 	s.running = nil // no set is started any more
 	s.mu.Unlock()
 	s.group.Wait()
+	s.client.CloseIdleConnections()
 	return nil
 }
 
