@@ -73,11 +73,14 @@ func (d *direct) value(s scope) ref.Val {
 	switch {
 	case d.lookup != nil || d.lists != nil:
 		t := table{variable: d.variable, scope: s}
-		return t.Get(types.String(d.keys[0]))
+		if value, found := t.read(d.keys[0]); value != nil || found {
+			return value
+		}
+		return missing(d.keys[0])
 	case d.object != nil:
 		return walk(d.object(s), d.keys)
 	}
-	return d.resolve(s)
+	return adapter{}.NativeToValue(d.resolve(s))
 }
 
 // textual returns the value of a variable of strings, if it is one.
@@ -103,6 +106,14 @@ func walk(object map[string]any, keys []string) ref.Val {
 	var value any = object
 	for _, key := range keys {
 		if inner, ok := value.(map[string]any); ok {
+			next, found := inner[key]
+			if !found {
+				return missing(key)
+			}
+			value = next
+			continue
+		}
+		if inner, ok := value.(map[string]string); ok {
 			next, found := inner[key]
 			if !found {
 				return missing(key)

@@ -34,6 +34,8 @@
 //     request.header_values has all of them. Names are looked up without regard to case.
 //   - request.query has the decoded value of a parameter. A repeated one is an error, and so is a query
 //     that is malformed in any place: a broken percent sign, a semicolon, a control character.
+//   - The maps to strings can only be asked for their keys (m["a"], m.a, has(m.a), "a" in m, size(m), m.all(k, …)):
+//     CEL's comparison of two maps loses an error that one of their values is.
 //   - A string that is not valid UTF-8 is an error wherever it comes from: CEL's strings are Unicode, and
 //     a pattern that cannot be matched against a byte must not be taken for one that does not match.
 //
@@ -45,6 +47,8 @@
 //
 // The source is at most 4 KiB and comprehensions nest at most two deep. Regular expressions are literals,
 // compiled by Compile. What multiplies the length of its input (replace, join) takes a short literal, and
-// format is not there. Evaluation stops with an error at a fixed cost; it is a pure function of its two
+// format is not there. A query of more than 64 KiB or 256 parameters is an error. Evaluation stops with an error at a fixed cost; it is a pure function of its two
 // arguments and has no clock but request.time.
+//
+// An error says where and what, and never quotes a value of the request or of a claim.
 package expression

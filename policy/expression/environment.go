@@ -5,6 +5,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/ext"
@@ -49,17 +50,47 @@ type bounds struct{}
 // Name returns the name that CEL knows the check by.
 func (bounds) Name() string { return "kasbah.bounds" }
 
-// Validate reports each such call.
+// Validate reports each such call, and each use of a [table] that could lose an error in it.
 func (bounds) Validate(_ *cel.Env, _ cel.ValidatorConfig, checked *ast.AST, issues *cel.Issues) {
-	ast.PostOrderVisit(checked.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		if e.Kind() != ast.CallKind {
-			return
-		}
-		call := e.AsCall()
-		if message := outOfBounds(checked, call); message != "" {
-			issues.ReportErrorAtID(e.ID(), "%s", message)
+	asked := map[int64]bool{checked.Expr().ID(): true} // the tables that are asked for keys, or are the result
+	ast.PreOrderVisit(checked.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		switch e.Kind() {
+		case ast.SelectKind:
+			asked[e.AsSelect().Operand().ID()] = true
+		case ast.ComprehensionKind:
+			asked[e.AsComprehension().IterRange().ID()] = true
+		case ast.CallKind:
+			if operand := askedBy(e.AsCall()); operand != nil {
+				asked[operand.ID()] = true
+			}
+			if message := outOfBounds(checked, e.AsCall()); message != "" {
+				issues.ReportErrorAtID(e.ID(), "%s", message)
+			}
+		case ast.IdentKind:
+			v := variableNamed(e.AsIdent())
+			if v != nil && (v.lookup != nil || v.lists != nil) && !asked[e.ID()] {
+				issues.ReportErrorAtID(e.ID(), "%s can only be asked for its keys, as in %s[\"a\"], \"a\" in %s or size(%s)",
+					v.name, v.name, v.name, v.name)
+			}
+		default: // the other kinds ask for nothing
 		}
 	}))
+}
+
+// askedBy returns the operand that a call asks for its keys.
+func askedBy(call ast.CallExpr) ast.Expr {
+	args := call.Args()
+	switch name := call.FunctionName(); {
+	case name == operators.Index:
+		return args[0]
+	case name == operators.In:
+		return args[1]
+	case name == overloads.Size && call.IsMemberFunction():
+		return call.Target()
+	case name == overloads.Size:
+		return args[0]
+	}
+	return nil
 }
 
 func outOfBounds(checked *ast.AST, call ast.CallExpr) string {

@@ -36,6 +36,8 @@ func (e readingError) Error() string { return string(e) }
 const (
 	errNotUTF8 = readingError("a string is not valid UTF-8")
 	errListKey = readingError("a list has no keys")
+	errNumber  = readingError("a number is too large for a double")
+	errNoTable = readingError("a map of the request can only be asked for its keys")
 )
 
 // noSuchKey begins CEL's error for a key that a map does not have, which has no type to know it by.

@@ -207,7 +207,7 @@ func (e *Expression) evaluate(s scope) (ref.Val, error) {
 		}
 		return value, nil
 	}
-	value, _, err := e.program.Eval(&activation{s})
+	value, _, err := e.program.Eval(newActivation(s))
 	return value, err
 }
 

@@ -51,11 +51,11 @@ func headerValues(s scope, key string) ([]string, bool) {
 	return values, found
 }
 
-func headerNames(s scope) ([]string, error) {
+func headerNames(s scope) []string {
 	names := make([]string, 0, len(s.req.Headers))
 	for i := range s.req.Headers {
 		names = append(names, s.req.Headers[i].Name)
 	}
 	slices.Sort(names)
-	return slices.Compact(names), nil
+	return slices.Compact(names)
 }

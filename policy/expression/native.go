@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -15,21 +16,70 @@ import (
 type adapter struct{}
 
 // NativeToValue returns CEL's view of a Go value. A json.Number is an int when it is integral and fits one,
-// else a double; one that fits neither is an error.
+// else a double; one that fits neither is an error, and so is a list or a map that holds one anywhere.
 func (a adapter) NativeToValue(value any) ref.Val {
 	switch v := value.(type) {
 	case string:
 		return textValue(v)
 	case json.Number:
 		return numberValue(v)
+	case []string:
+		return listValue(v)
+	case map[string]any, []any, map[string]string:
+		if err := sound(v); err != nil {
+			return types.WrapErr(err)
+		}
+	}
+	switch v := value.(type) {
 	case map[string]any:
 		return types.NewStringInterfaceMap(a, v)
 	case []any:
 		return types.NewDynamicList(a, v)
-	case []string:
-		return listValue(v)
 	}
 	return types.DefaultTypeAdapter.NativeToValue(value)
+}
+
+// sound returns why a value cannot be given to CEL, nil if it can. The whole of a list or map is looked at, since
+// CEL takes two lists for equal when it meets an error in one of them.
+func sound(value any) error {
+	switch v := value.(type) {
+	case string:
+		if !utf8.ValidString(v) {
+			return errNotUTF8
+		}
+	case json.Number:
+		if err, ok := numberValue(v).(*types.Err); ok {
+			return err
+		}
+	case []string:
+		for _, item := range v {
+			if !utf8.ValidString(item) {
+				return errNotUTF8
+			}
+		}
+	case []any:
+		for _, item := range v {
+			if err := sound(item); err != nil {
+				return err
+			}
+		}
+	case map[string]string:
+		for key, item := range v {
+			if !utf8.ValidString(key) || !utf8.ValidString(item) {
+				return errNotUTF8
+			}
+		}
+	case map[string]any:
+		for key, item := range v {
+			if !utf8.ValidString(key) {
+				return errNotUTF8
+			}
+			if err := sound(item); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func numberValue(number json.Number) ref.Val {
@@ -38,7 +88,7 @@ func numberValue(number json.Number) ref.Val {
 	}
 	f, err := strconv.ParseFloat(string(number), 64)
 	if err != nil {
-		return types.WrapErr(readingError("a number is too large for a double"))
+		return types.WrapErr(errNumber)
 	}
 	return types.Double(f)
 }

@@ -10,7 +10,7 @@ import (
 // Bounds of a query that an expression asks for. A longer one is an error.
 const (
 	maxQuery      = 64 << 10 // bytes
-	maxParameters = 1 << 10
+	maxParameters = 256
 )
 
 var (

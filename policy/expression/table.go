@@ -1,8 +1,8 @@
 package expression
 
 import (
-	"errors"
 	"reflect"
+	"slices"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -12,13 +12,30 @@ import (
 // table is a map of the request as CEL sees it. It holds no map: each lookup goes to the request itself, so
 // that nothing is built for what is not asked. A key whose value is an error, as a header's that came
 // twice, is there all the same: has() and in find it, and only asking for its value is the error.
+//
+// CEL's own comparison of maps and lists loses an error that one of their values is. Therefore a table is never
+// compared: [bounds] refuses every use of one but to ask it for keys.
 type table struct {
 	*variable
 	scope scope
-	known []string // the keys, once they were asked for
+	// keys are all keys and found the values of some, each once it was asked for: a comprehension may ask
+	// for the same value in every round.
+	keys  []string
+	found map[string]ref.Val
 }
 
 var _ traits.Mapper = (*table)(nil)
+
+// newTable returns the table of a variable, or the error that it cannot be read at all.
+func newTable(v *variable, s scope) (*table, error) {
+	t := &table{variable: v, scope: s}
+	if v.sorted == nil {
+		return t, nil
+	}
+	var err error
+	t.keys, err = v.sorted(s)
+	return t, err
+}
 
 // Find returns the value of a key.
 func (t *table) Find(key ref.Val) (ref.Val, bool) {
@@ -29,14 +46,32 @@ func (t *table) Find(key ref.Val) (ref.Val, bool) {
 	return t.find(string(name))
 }
 
-// FindStringKey is asked by CEL before Find when the key is a string, also for has(). CEL takes no error from
-// it; where there is one and the key is not known to be there, it is Find that returns it.
+// FindStringKey is asked by CEL before Find when the key is a string, also for has().
 func (t *table) FindStringKey(name string) (any, bool) {
 	value, found := t.find(name)
 	return value, found
 }
 
 func (t *table) find(name string) (ref.Val, bool) {
+	if value, ok := t.found[name]; ok {
+		return value, true
+	}
+	if t.sorted != nil {
+		if _, ok := slices.BinarySearch(t.keys, name); !ok {
+			return nil, false
+		}
+	}
+	value, found := t.read(name)
+	if found {
+		if t.found == nil {
+			t.found = make(map[string]ref.Val, 1)
+		}
+		t.found[name] = value
+	}
+	return value, found
+}
+
+func (t *table) read(name string) (ref.Val, bool) {
 	if t.lists != nil {
 		values, found := t.lists(t.scope, name)
 		if !found {
@@ -64,76 +99,33 @@ func (t *table) Get(key ref.Val) ref.Val {
 	return value
 }
 
-// Contains reports whether there is such a key. A map that cannot be read at all is an error.
+// Contains reports whether there is such a key.
 func (t *table) Contains(key ref.Val) ref.Val {
-	value, found := t.Find(key)
-	if types.IsError(value) && !found {
-		return value
-	}
+	_, found := t.Find(key)
 	return types.Bool(found)
 }
 
-func (t *table) keys() ([]string, error) {
-	if t.known == nil {
-		known, err := t.names(t.scope)
-		if err != nil {
-			return nil, err
-		}
-		t.known = known
+func (t *table) all() []string {
+	if t.keys == nil && t.names != nil {
+		t.keys = t.names(t.scope)
 	}
-	return t.known, nil
+	return t.keys
 }
 
 // Size returns the number of keys.
-func (t *table) Size() ref.Val {
-	keys, err := t.keys()
-	if err != nil {
-		return types.WrapErr(err)
-	}
-	return types.Int(len(keys))
-}
+func (t *table) Size() ref.Val { return types.Int(len(t.all())) }
 
-// Iterator goes over the keys in their order. Those of a map that cannot be read are one error.
+// Iterator goes over the keys in their order.
 func (t *table) Iterator() traits.Iterator {
-	keys, err := t.keys()
-	if err != nil {
-		return types.NewRefValList(adapter{}, []ref.Val{types.WrapErr(err)}).Iterator()
-	}
-	return types.NewStringList(adapter{}, keys).Iterator()
+	return types.NewStringList(adapter{}, t.all()).Iterator()
 }
 
-// Equal compares key by key. A value that is an error makes the comparison one.
-func (t *table) Equal(other ref.Val) ref.Val {
-	mapper, ok := other.(traits.Mapper)
-	if !ok {
-		return types.False
-	}
-	keys, err := t.keys()
-	if err != nil {
-		return types.WrapErr(err)
-	}
-	size, theirs := t.Size(), mapper.Size()
-	if types.IsError(theirs) {
-		return theirs
-	}
-	result := types.Bool(size == theirs)
-	for _, key := range keys {
-		value, _ := t.find(key)
-		if types.IsError(value) {
-			return value
-		}
-		their, found := mapper.Find(types.String(key))
-		if types.IsError(their) {
-			return their
-		}
-		result = result && types.Bool(found && types.Equal(value, their) == types.True)
-	}
-	return result
-}
+// Equal is an error; no expression that compiles comes here.
+func (t *table) Equal(ref.Val) ref.Val { return types.WrapErr(errNoTable) }
 
 // ConvertToNative is not supported: nothing that an expression can say asks for it.
 func (t *table) ConvertToNative(reflect.Type) (any, error) {
-	return nil, errors.New("a map of the request has no other form")
+	return nil, errNoTable
 }
 
 // ConvertToType converts to the map's own type only.

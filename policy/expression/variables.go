@@ -24,9 +24,11 @@ type variable struct {
 	name string
 	text func(s scope) string
 	list func(s scope) []string
-	// lookup is of a map to strings, names its keys in order.
+	// lookup is of a map to strings, names its keys in order. Where a lookup reads the whole text, sorted
+	// stands for names: CEL, which may look up often, asks it first, and only once.
 	lookup func(s scope, key string) (value string, found bool, err error)
-	names  func(s scope) ([]string, error)
+	names  func(s scope) []string
+	sorted func(s scope) ([]string, error)
 	// lists is of a map to lists of strings, with names as well.
 	lists func(s scope, key string) (values []string, found bool)
 	// object is of a map to anything.
@@ -52,17 +54,22 @@ func (v *variable) celType() *cel.Type {
 	return v.kind
 }
 
-// resolve returns the variable's value for CEL; a [*types.Err] is an error there.
-func (v *variable) resolve(s scope) ref.Val {
+// resolve returns the variable's value for CEL; a [*types.Err] is an error there. An object is returned as it is:
+// CEL then follows a path into it without looking at what lies beside the path.
+func (v *variable) resolve(s scope) any {
 	switch {
 	case v.text != nil:
 		return textValue(v.text(s))
 	case v.list != nil:
 		return listValue(v.list(s))
 	case v.lookup != nil, v.lists != nil:
-		return &table{variable: v, scope: s}
+		t, err := newTable(v, s)
+		if err != nil {
+			return types.WrapErr(err)
+		}
+		return t
 	case v.object != nil:
-		return adapter{}.NativeToValue(v.object(s))
+		return v.object(s)
 	}
 	return v.other(s)
 }
@@ -78,7 +85,7 @@ var variables = []variable{
 	{name: "request.size", kind: cel.IntType, other: func(s scope) ref.Val { return types.Int(s.req.Size) }},
 	{name: "request.time", kind: cel.TimestampType, other: func(s scope) ref.Val { return timeValue(s.req.Time) }},
 	{name: "request.params", lookup: param, names: paramNames},
-	{name: "request.query", lookup: parameter, names: parameterNames},
+	{name: "request.query", lookup: parameter, sorted: parameterNames},
 	{name: "request.headers", lookup: header, names: headerNames},
 	{name: "request.header_values", lists: headerValues, names: headerNames},
 
@@ -127,12 +134,12 @@ func param(s scope, key string) (string, bool, error) {
 	return value, found, nil
 }
 
-func paramNames(s scope) ([]string, error) {
+func paramNames(s scope) []string {
 	names := make([]string, len(s.req.Params))
 	for i, p := range s.req.Params {
 		names[i] = p.Name
 	}
-	return names, nil
+	return names
 }
 
 func attribute(s scope, key string) (string, bool, error) {
@@ -140,13 +147,13 @@ func attribute(s scope, key string) (string, bool, error) {
 	return value, found, nil
 }
 
-func attributeNames(s scope) ([]string, error) {
+func attributeNames(s scope) []string {
 	names := make([]string, 0, len(s.req.Attributes))
 	for name := range s.req.Attributes {
 		names = append(names, name)
 	}
 	slices.Sort(names) // so that one request always has one answer
-	return names, nil
+	return names
 }
 
 func metadata(s scope) map[string]any {
@@ -156,16 +163,39 @@ func metadata(s scope) map[string]any {
 	return s.req.Metadata()
 }
 
-// activation resolves variables for CEL by name, when they are asked for. It serves one evaluation.
-type activation struct{ scope }
+// activation resolves variables for CEL by name, when they are asked for, and each once: an expression may
+// ask again in every round of a comprehension. It serves one evaluation.
+type activation struct {
+	scope
+	known  []resolved
+	buffer [4]resolved // what known begins in; few expressions have more variables
+}
+
+type resolved struct {
+	name  string
+	value any
+}
+
+func newActivation(s scope) *activation {
+	a := &activation{scope: s}
+	a.known = a.buffer[:0]
+	return a
+}
 
 // ResolveName returns the value of a variable.
 func (a *activation) ResolveName(name string) (any, bool) {
+	for i := range a.known {
+		if a.known[i].name == name {
+			return a.known[i].value, true
+		}
+	}
 	v := variableNamed(name)
 	if v == nil {
 		return nil, false
 	}
-	return v.resolve(a.scope), true
+	value := v.resolve(a.scope)
+	a.known = append(a.known, resolved{name, value})
+	return value, true
 }
 
 // Parent returns nil: there is nothing behind the variables.
@@ -179,10 +209,8 @@ func textValue(text string) ref.Val {
 }
 
 func listValue(list []string) ref.Val {
-	for _, text := range list {
-		if !utf8.ValidString(text) {
-			return types.WrapErr(errNotUTF8)
-		}
+	if err := sound(list); err != nil {
+		return types.WrapErr(err)
 	}
 	return types.NewStringList(adapter{}, list)
 }
