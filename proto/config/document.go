@@ -70,14 +70,18 @@ func (d *Document) Position(field string) policy.Position {
 
 // Finding returns what a constructor found wrong with the message that stands at prefix, at its position in
 // the file. A [policy.FieldError] inside err says which field of that message it is, and its path is left out of
-// the text; a [policy.Finding] inside err that names a file already is returned as it is. A nil err has no finding.
+// the text. A [policy.Finding] inside err is returned as it is where it names a file, and placed at prefix where it does
+// not. A nil err has no finding.
 func (d *Document) Finding(prefix string, err error) *policy.Finding {
 	if err == nil {
 		return nil
 	}
 	var known *policy.Finding
-	if errors.As(err, &known) && known.File != "" {
-		return known
+	if errors.As(err, &known) {
+		if known.File != "" {
+			return known
+		}
+		return &policy.Finding{Position: d.Position(prefix), Level: known.Level, Message: known.Message}
 	}
 	field, message := prefix, err.Error()
 	var fault *policy.FieldError

@@ -110,8 +110,10 @@ func (l *linter) names() {
 			l.use(&enforcers, name, at.field("authorize"))
 		}
 	}
-	l.unused(&providers)
-	l.unused(&enforcers)
+	if !l.failed() { // what seems unused is often what another name was meant to be
+		l.unused(&providers)
+		l.unused(&enforcers)
+	}
 }
 
 func (l *linter) unique(list *named) {

@@ -1,16 +1,79 @@
 package config_test
 
 import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kasbah-authz/kasbah/policy"
 	"github.com/kasbah-authz/kasbah/proto/config"
 	"github.com/kasbah-authz/kasbah/testdata"
 )
 
-func TestGoodConfigurationsLoad(t *testing.T) {
-	testdata.Each(t, "configs/good/*.yaml", func(name string, data []byte) {
-		if document, findings := config.Load(name, data); document == nil || len(findings) > 0 {
-			t.Errorf("findings:\n%v", findings)
+var update = flag.Bool("update", false, "write the findings that are expected into testdata/configs")
+
+// lines returns findings as an expectation holds them: one a line.
+func lines(findings policy.Findings) string {
+	var text strings.Builder
+	for _, finding := range findings {
+		text.WriteString(finding.Error() + "\n")
+	}
+	return text.String()
+}
+
+// checkFindings compares findings with the file beside name whose name ends in .txt.
+func checkFindings(t *testing.T, name string, findings policy.Findings) {
+	t.Helper()
+	expected := strings.TrimSuffix(name, ".yaml") + ".txt"
+	if *update {
+		if err := os.WriteFile(filepath.Join("../../testdata", expected), []byte(lines(findings)), 0o600); err != nil {
+			t.Fatal(err)
 		}
+		return
+	}
+	if diff := cmp.Diff(string(testdata.Read(t, expected)), lines(findings)); diff != "" {
+		t.Errorf("findings (-expected +found):\n%s", diff)
+	}
+}
+
+func TestBadConfigurations(t *testing.T) {
+	testdata.Each(t, "configs/bad/*.yaml", func(name string, data []byte) {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			document, findings := config.Load(filepath.Base(name), data)
+			if document != nil {
+				t.Error("a bad configuration was loaded")
+			}
+			if findings.Err() == nil {
+				t.Error("no finding is an error")
+			}
+			checkFindings(t, name, findings)
+		})
 	})
+}
+
+func TestGoodConfigurations(t *testing.T) {
+	warned := false
+	testdata.Each(t, "configs/good/*.yaml", func(name string, data []byte) {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			document, findings := config.Load(filepath.Base(name), data)
+			if document == nil {
+				t.Fatalf("findings:\n%v", findings)
+			}
+			if filepath.Base(name) == "warnings.yaml" {
+				warned = true
+				checkFindings(t, name, findings)
+				return
+			}
+			if len(findings) > 0 {
+				t.Errorf("findings:\n%v", findings)
+			}
+		})
+	})
+	if !warned {
+		t.Error("configs/good/warnings.yaml is gone")
+	}
 }

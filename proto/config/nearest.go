@@ -68,14 +68,14 @@ func distance(a, b string, limit int) int {
 // suggestion returns the end of a finding about a name that is not known: the one that was meant, or all.
 func suggestion(text string, names []string) string {
 	if len(names) == 0 {
-		return "; there are none"
+		return "; none is defined"
 	}
 	if meant := nearest(text, names); meant != "" {
 		return "; did you mean " + strconv.Quote(meant) + "?"
 	}
 	const shown = 10
 	if len(names) > shown {
-		return "; there are " + strings.Join(names[:shown], ", ") + " and " + strconv.Itoa(len(names)-shown) + " more"
+		return "; defined: " + strings.Join(names[:shown], ", ") + " and " + strconv.Itoa(len(names)-shown) + " more"
 	}
-	return "; there are " + strings.Join(names, ", ")
+	return "; defined: " + strings.Join(names, ", ")
 }

@@ -34,7 +34,7 @@ func (s shaper) scalar(node *yaml.Node, field protoreflect.FieldDescriptor, at *
 		ok = false
 	}
 	if !ok {
-		s.fault(at, "expected %s, not %s", scalarName(field), quote(node.Value))
+		s.fault(at, "expected %s, not %s", scalarName(field), kindOf(node))
 	}
 }
 
@@ -43,11 +43,11 @@ func (s shaper) text(node *yaml.Node, field protoreflect.FieldDescriptor, at *pl
 		s.fault(at, "the text is empty; leave the field out, or give it a value")
 		return
 	}
-	control := strings.IndexFunc(node.Value, func(c rune) bool {
-		return c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0x7f
-	})
-	if control >= 0 {
-		s.fault(at, "the text holds the control character 0x%02x", node.Value[control])
+	for _, c := range node.Value { // an escape in quotes can write what the file itself may not hold
+		if hidden(c) {
+			s.fault(at, "the text holds the character U+%04X, which is not allowed", c)
+			return
+		}
 	}
 }
 

@@ -206,6 +206,9 @@ func kindOf(node *yaml.Node) string {
 	case yaml.SequenceNode:
 		return "a list"
 	case yaml.ScalarNode:
+		if node.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+			return "the text " + quote(node.Value)
+		}
 		return quote(node.Value)
 	case yaml.DocumentNode, yaml.AliasNode:
 	}

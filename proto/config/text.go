@@ -40,6 +40,9 @@ func parse(r *report, data []byte) *yaml.Node {
 	}
 	if !errors.Is(err, io.EOF) {
 		line, message := syntaxError(err)
+		if at := tabbedLine(data, line); at != 0 && strings.Contains(message, "tab character") {
+			line = at
+		}
 		r.errorf(line, 0, "%s", message)
 		return nil
 	}
@@ -48,8 +51,15 @@ func parse(r *report, data []byte) *yaml.Node {
 
 func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
 
+// hidden reports whether editors do not show c for what it is: control characters, the line breaks that only some
+// readers take for one, byte order marks, and what changes the direction of the text (Unicode TR 36, section 3.3).
+func hidden(c rune) bool {
+	return c < ' ' && c != '\t' && c != '\n' && c != '\r' || 0x7f <= c && c < 0xa0 ||
+		0x2028 <= c && c <= 0x202e || 0x2066 <= c && c <= 0x2069 || c == 0xfeff
+}
+
 // checkText refuses what an editor does not show, or shows as something else than the parser reads: bytes that
-// are not UTF-8, control characters, byte order marks, and line breaks other than LF and CRLF. The last would also let
+// are not UTF-8, hidden characters, and line breaks other than LF and CRLF. The last would also let
 // the parser's lines differ from everyone else's.
 func checkText(r *report, data []byte) bool {
 	line, column := 1, 1
@@ -62,8 +72,11 @@ func checkText(r *report, data []byte) bool {
 		case c == '\r' && i+1 < len(data) && data[i+1] == '\n':
 		case c == '\n':
 			line, column = line+1, 0
-		case c < ' ' && c != '\t', 0x7f <= c && c < 0xa0, c == 0x2028, c == 0x2029, c == 0xfeff:
-			r.errorf(line, column, "the character U+%04X is not allowed here; inside double quotes, write it as an escape", c)
+		case c == '\r':
+			r.errorf(line, column, "a carriage return (U+000D) without a line feed is not allowed")
+			return false
+		case hidden(c):
+			r.errorf(line, column, "the character U+%04X is not allowed", c)
 			return false
 		}
 		i += size
@@ -103,4 +116,17 @@ func syntaxError(err error) (line int, message string) {
 		}
 	}
 	return line, message
+}
+
+// tabbedLine returns the first line from that one on that is indented with a tab, 0 where there is none. The YAML
+// package names the line on which the value before it began.
+func tabbedLine(data []byte, from int) int {
+	number := 0
+	for line := range bytes.Lines(data) {
+		number++
+		if number >= from && bytes.HasPrefix(bytes.TrimLeft(line, " "), []byte("\t")) {
+			return number
+		}
+	}
+	return 0
 }
