@@ -26,7 +26,7 @@ func hostile() map[string]string {
 		fmt.Fprintf(&laughs, "- &a%d [*a%d, *a%d, *a%d]\n", i, i-1, i-1, i-1)
 	}
 	return map[string]string{
-		"too long":         fill("", "#", "###"),
+		"too long":         fill("", "#", "") + "#",
 		"deep flow":        fill("routes: ", "[", ""),
 		"deep mappings":    fill("routes: ", "{a: ", ""),
 		"deep block":       fill("routes:\n", "- ", ""),
