@@ -20,6 +20,9 @@ const stopTimeout = 5 * time.Second
 // The last bytes of a program's output that are kept for errors.
 const maxTail = 32 << 10
 
+// errEnded is in the error of a program that ended without being asked to.
+var errEnded = errors.New("it ended by itself")
+
 // A child is a running program.
 type child struct {
 	name    string
@@ -56,7 +59,7 @@ func spawn(command *exec.Cmd, end syscall.Signal, stdout, stderr io.Writer) (*ch
 		select {
 		case <-c.stopping:
 		default:
-			c.err = fmt.Errorf("%s ended by itself: %w", c.name, errors.Join(errors.New(command.ProcessState.String()), c.output.lines(), ignoreExit(err)))
+			c.err = fmt.Errorf("running %s: %w: %w", c.name, errEnded, errors.Join(errors.New(command.ProcessState.String()), c.output.lines(), ignoreExit(err)))
 		}
 		close(c.done)
 	}()

@@ -11,9 +11,6 @@ import (
 	"time"
 )
 
-// The user and the group that own nothing.
-const nobody = 65534
-
 // endGroup ends all processes of the group that the child leads.
 func endGroup(child *os.Process) { _ = syscall.Kill(-child.Pid, syscall.SIGKILL) }
 
