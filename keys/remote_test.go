@@ -202,6 +202,23 @@ func TestRemovedKeyStopsVerifying(t *testing.T) {
 	})
 }
 
+func TestUnchangedKeysKeepTheCache(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.run()
+		token := w.issuer.Token(keystest.Claims{})
+		for range 3 {
+			if got := w.reason(token); got != policy.NoReason {
+				t.Fatal(got)
+			}
+			time.Sleep(61 * time.Second)
+			synctest.Wait()
+		}
+		if stats := w.store.CacheStats(); stats.Misses != 1 || stats.Hits != 2 || w.fetches() != 4 {
+			t.Errorf("%+v after %d fetches of the same keys", stats, w.fetches())
+		}
+	})
+}
+
 func TestUnknownKidsCauseOneFetchAnInterval(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.run()
