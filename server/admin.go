@@ -1,0 +1,67 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// newAdmin returns the HTTP service for operators: /livez, /readyz and /metrics. It tells nothing secret, and
+// still belongs on an address that callers do not reach.
+func (s *Server) newAdmin(registry *prometheus.Registry) *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /readyz", s.serveReady)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+	}
+}
+
+// readiness is the body of /readyz.
+type readiness struct {
+	Ready      bool           `json:"ready"`
+	Generation uint64         `json:"generation"`
+	Digest     string         `json:"digest"`
+	Loaded     time.Time      `json:"loaded"`
+	KeySets    []keySetStatus `json:"key_sets,omitempty"`
+}
+
+type keySetStatus struct {
+	Source  string    `json:"source"`
+	Keys    int       `json:"keys"`
+	Fetched time.Time `json:"fetched"`
+	Error   string    `json:"error,omitempty"`
+}
+
+// serveReady answers 200 while decisions are made and 503 otherwise, and says on what they stand. Keys that
+// cannot be fetched do not make it unready: other routes are still decided, and another replica has the same issuer.
+func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
+	state := readiness{Ready: s.serving.Load()}
+	if current := s.current.Load(); current != nil {
+		state.Generation, state.Digest, state.Loaded = current.generation, current.digest, current.loaded
+	}
+	for _, set := range s.store.Sets() {
+		status := keySetStatus{Source: set.Source, Keys: set.Keys, Fetched: set.Fetched}
+		if set.Err != nil {
+			status.Error = set.Err.Error()
+		}
+		state.KeySets = append(state.KeySets, status)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if !state.Ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(state) // a client that went away is no fault
+}

@@ -1,0 +1,168 @@
+package server
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"github.com/kasbah-authz/kasbah/policy"
+	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
+)
+
+const (
+	// answerMargin is how long before the caller's deadline an answer is given. A caller that has given up
+	// takes its own default, and an operator may have made that an allow.
+	answerMargin = 5 * time.Millisecond
+	// maxWaiting is how many decisions may wait for the network at once; more are denied as unavailable.
+	maxWaiting = 10_000
+)
+
+// checker is the Authorization service (envoy.service.auth.v3). Its Check never returns an error and never
+// returns late: an RPC error is no denial, because Envoy may have been told to let such requests pass.
+type checker struct {
+	authv3.UnimplementedAuthorizationServer
+
+	current *atomic.Pointer[Snapshot]
+	metrics *metrics
+	logger  *slog.Logger
+	now     func() time.Time
+
+	waiting   sync.WaitGroup
+	waitSlots chan struct{}
+}
+
+func newChecker(current *atomic.Pointer[Snapshot], m *metrics, logger *slog.Logger, now func() time.Time) *checker {
+	return &checker{current: current, metrics: m, logger: logger, now: now, waitSlots: make(chan struct{}, maxWaiting)}
+}
+
+// Check answers one of Envoy's questions.
+func (c *checker) Check(ctx context.Context, in *authv3.CheckRequest) (response *authv3.CheckResponse, _ error) {
+	snapshot, started := c.current.Load(), c.now()
+	defer func() {
+		if v := recover(); v != nil { // of the edge itself; the pipeline catches its own
+			d := policy.Refuse(policy.Internal, "")
+			d.Err = &policy.PanicError{Value: v, Stack: debug.Stack()}
+			response = c.answer(ctx, snapshot, &d, nil, isGRPC(in))
+			c.metrics.decided(&d, c.now().Sub(started))
+		}
+	}()
+	d, req := c.question(ctx, snapshot, in, started)
+	response = c.answer(ctx, snapshot, &d, req, d.Effect != policy.Allow && isGRPC(in))
+	c.metrics.decided(&d, c.now().Sub(started))
+	return response, nil
+}
+
+// question reads the request and has it decided. The request is nil where it may not be seen.
+func (c *checker) question(ctx context.Context, snapshot *Snapshot, in *authv3.CheckRequest, started time.Time) (policy.Decision, *policy.Request) {
+	if snapshot == nil {
+		return policy.Refuse(policy.Unavailable, "no configuration is loaded yet"), nil
+	}
+	req, err := newRequest(in, started, snapshot.maxBody)
+	if err != nil {
+		return policy.Refuse(policy.InvalidRequest, err.Error()), nil
+	}
+	return c.decide(ctx, snapshot, req), req
+}
+
+// decide asks the pipeline at once. Only where a stage would have to wait for the network does the decision
+// move to a goroutine, so that this one can answer in time whatever that one waits for.
+func (c *checker) decide(ctx context.Context, snapshot *Snapshot, req *policy.Request) policy.Decision {
+	deadline := req.Time.Add(snapshot.decisionTimeout)
+	if asked, ok := ctx.Deadline(); ok && asked.Add(-answerMargin).Before(deadline) {
+		deadline = asked.Add(-answerMargin)
+	}
+	req.NoWait = true
+	d := snapshot.pipeline.Decide(ctx, req)
+	if d.WouldWait {
+		d = c.wait(ctx, snapshot, req, deadline)
+	}
+	if d.Effect == policy.Allow && c.now().After(deadline) {
+		return policy.Refuse(policy.Deadline, "the verdict came after the deadline")
+	}
+	return d
+}
+
+func (c *checker) wait(ctx context.Context, snapshot *Snapshot, req *policy.Request, deadline time.Time) policy.Decision {
+	select {
+	case c.waitSlots <- struct{}{}:
+	default:
+		return policy.Refuse(policy.Unavailable, fmt.Sprintf("%d decisions wait for the network already", maxWaiting))
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	waited := *req // the goroutine may outlive this call, which goes on reading req
+	waited.NoWait = false
+	decided := make(chan policy.Decision, 1)
+	c.waiting.Go(func() {
+		defer func() { <-c.waitSlots; cancel() }()
+		decided <- snapshot.pipeline.Decide(ctx, &waited)
+	})
+	select {
+	case d := <-decided:
+		return d
+	case <-ctx.Done():
+		return policy.Refuse(policy.Deadline, "a stage still waits: "+ctx.Err().Error())
+	}
+}
+
+// answer gives the decision its id, records it and turns it into Envoy's response. snapshot is nil before the
+// first load, req where there was none to be read.
+func (c *checker) answer(ctx context.Context, snapshot *Snapshot, d *policy.Decision, req *policy.Request, grpcCaller bool) *authv3.CheckResponse {
+	d.ID = newDecisionID()
+	decisions := configv1.LogDecisions_LOG_DECISIONS_DENIED
+	if snapshot != nil {
+		d.Generation = snapshot.generation
+		decisions = snapshot.log.decisions
+	}
+	c.record(ctx, decisions, d, req)
+	return newResponse(d, grpcCaller)
+}
+
+// record logs a decision, where the configuration asks for it. A fault of our own is always logged.
+func (c *checker) record(ctx context.Context, which configv1.LogDecisions, d *policy.Decision, req *policy.Request) {
+	level := slog.LevelInfo
+	switch {
+	case d.Err != nil && d.Reason == policy.Internal:
+		level = slog.LevelError
+	case which == configv1.LogDecisions_LOG_DECISIONS_ALL:
+	case which == configv1.LogDecisions_LOG_DECISIONS_DENIED && d.Effect == policy.Deny:
+	default:
+		return
+	}
+	if !c.logger.Enabled(ctx, level) {
+		return
+	}
+	attributes := []slog.Attr{
+		slog.String("decision_id", d.ID), slog.String("effect", d.Effect.String()), slog.String("reason", d.Reason.String()),
+		slog.String("route", d.Route), slog.String("stage", d.Stage), slog.Uint64("generation", d.Generation),
+		slog.String("principal", d.Principal.ID), slog.String("provider", d.Principal.Provider),
+		slog.String("rule", d.Rule.Text), slog.String("rule_at", d.Rule.Position.String()), slog.String("detail", d.Detail),
+	}
+	if req != nil {
+		attributes = append(attributes, slog.String("request_id", req.ID), slog.String("method", req.Method),
+			slog.String("host", req.Host), slog.String("path", req.Path), slog.String("source", req.Source.Address))
+	}
+	var panicked *policy.PanicError
+	if errors.As(d.Err, &panicked) {
+		attributes = append(attributes, slog.String("stack", string(panicked.Stack)))
+	}
+	c.logger.LogAttrs(ctx, level, "decision", attributes...)
+}
+
+// newDecisionID returns 128 random bits in hexadecimal. They name a decision and guard nothing.
+func newDecisionID() string {
+	var id [16]byte
+	high, low := rand.Uint64(), rand.Uint64()
+	for i := range 8 {
+		id[i], id[8+i] = byte(high>>(8*i)), byte(low>>(8*i))
+	}
+	return hex.EncodeToString(id[:])
+}

@@ -1,0 +1,143 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kasbah-authz/kasbah/keys"
+	"github.com/kasbah-authz/kasbah/policy"
+)
+
+// metrics are all that the process counts. No label holds anything that a client can choose.
+type metrics struct {
+	decisions *prometheus.CounterVec // route, effect, reason
+	duration  prometheus.Histogram
+	panics    prometheus.Counter
+
+	reloads    *prometheus.CounterVec // result
+	reloadOK   prometheus.Gauge
+	reloadedAt prometheus.Gauge
+	generation prometheus.Gauge
+	rules      *prometheus.GaugeVec // enforcer
+}
+
+func newMetrics(registry *prometheus.Registry, store *keys.Store, now func() time.Time) *metrics {
+	m := &metrics{
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kasbah_decisions_total",
+			Help: "Decisions, by route (empty where none matched), effect and reason.",
+		}, []string{"route", "effect", "reason"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "kasbah_decision_seconds",
+			Help:    "Time from Envoy's question to the answer.",
+			Buckets: []float64{5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 200e-3, 1},
+		}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kasbah_panics_total",
+			Help: "Panics that were caught; each denied its request.",
+		}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kasbah_config_reloads_total",
+			Help: "Loads of the configuration, by result: ok, error, or unchanged.",
+		}, []string{"result"}),
+		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "kasbah_config_last_reload_ok",
+			Help: "1 if the last load was accepted, 0 if it was refused and an older configuration is in force.",
+		}),
+		reloadedAt: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "kasbah_config_last_reload_success_timestamp_seconds",
+			Help: "When the configuration in force was loaded.",
+		}),
+		generation: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "kasbah_config_generation",
+			Help: "How many configurations have been accepted since the start.",
+		}),
+		rules: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kasbah_enforcer_rules",
+			Help: "Rules of the policy in force, by enforcer.",
+		}, []string{"enforcer"}),
+	}
+	registry.MustRegister(m.decisions, m.duration, m.panics, m.reloads, m.reloadOK, m.reloadedAt, m.generation, m.rules,
+		&keyCollector{store: store, now: now})
+	return m
+}
+
+// decided counts one decision.
+func (m *metrics) decided(d *policy.Decision, took time.Duration) {
+	m.decisions.WithLabelValues(d.Route, d.Effect.String(), d.Reason.String()).Inc()
+	m.duration.Observe(took.Seconds())
+	var panicked *policy.PanicError
+	if d.Err != nil && errors.As(d.Err, &panicked) {
+		m.panics.Inc()
+	}
+}
+
+// loaded counts an accepted load.
+func (m *metrics) loaded(s *Snapshot) {
+	m.reloads.WithLabelValues("ok").Inc()
+	m.reloadOK.Set(1)
+	m.reloadedAt.Set(float64(s.loaded.UnixMilli()) / 1000)
+	m.generation.Set(float64(s.generation))
+	m.rules.Reset()
+	for name, rules := range s.rules {
+		m.rules.WithLabelValues(name).Set(float64(rules))
+	}
+}
+
+// refused counts a load that was not accepted.
+func (m *metrics) refused() {
+	m.reloads.WithLabelValues("error").Inc()
+	m.reloadOK.Set(0)
+}
+
+// unchanged counts a load that found the same files. They are those in force, whatever came between.
+func (m *metrics) unchanged() {
+	m.reloads.WithLabelValues("unchanged").Inc()
+	m.reloadOK.Set(1)
+}
+
+var (
+	setKeys = prometheus.NewDesc("kasbah_key_set_keys", "Usable keys of a remote key set.", []string{"source"}, nil)
+	setAge  = prometheus.NewDesc("kasbah_key_set_age_seconds", "Time since the key set was last fetched whole.", []string{"source"}, nil)
+	setOK   = prometheus.NewDesc("kasbah_key_set_last_fetch_ok", "1 if the last fetch was accepted, 0 if older keys are in force.", []string{"source"}, nil)
+	hits    = prometheus.NewDesc("kasbah_credential_cache_hits_total", "Credentials found verified.", nil, nil)
+	misses  = prometheus.NewDesc("kasbah_credential_cache_misses_total", "Credentials that had to be verified.", nil, nil)
+	entries = prometheus.NewDesc("kasbah_credential_cache_entries", "Verified credentials kept.", nil, nil)
+)
+
+// keyCollector reads the state of the key sets and of the credential cache when metrics are asked for.
+type keyCollector struct {
+	store *keys.Store
+	now   func() time.Time
+}
+
+// Describe implements prometheus.Collector.
+func (k *keyCollector) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, hits, misses, entries} {
+		descriptions <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (k *keyCollector) Collect(collected chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		collected <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	for _, set := range k.store.Sets() {
+		gauge(setKeys, float64(set.Keys), set.Source)
+		if !set.Fetched.IsZero() {
+			gauge(setAge, k.now().Sub(set.Fetched).Seconds(), set.Source)
+		}
+		ok := 0.0
+		if set.Attempted && set.Err == nil {
+			ok = 1
+		}
+		gauge(setOK, ok, set.Source)
+	}
+	stats := k.store.CacheStats()
+	collected <- prometheus.MustNewConstMetric(hits, prometheus.CounterValue, float64(stats.Hits))
+	collected <- prometheus.MustNewConstMetric(misses, prometheus.CounterValue, float64(stats.Misses))
+	gauge(entries, float64(stats.Entries))
+}

@@ -1,0 +1,177 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/kasbah-authz/kasbah/policy"
+)
+
+// answer is what a caller is told for a reason: a status, and a category that gives nothing away.
+type answer struct {
+	http  int
+	grpc  codes.Code
+	code  string // the category, for programs
+	title string // the category, for people
+	// retryAfter is the value of Retry-After in seconds; 0 is none.
+	retryAfter int
+}
+
+var (
+	unauthenticated = answer{401, codes.Unauthenticated, "missing_credential", "Authentication is required", 0}
+	invalidToken    = answer{401, codes.Unauthenticated, "invalid_credential", "The credential is not valid", 0}
+	forbidden       = answer{403, codes.PermissionDenied, "forbidden", "You may not do this", 0}
+	malformed       = answer{400, codes.InvalidArgument, "invalid_request", "The request is malformed or ambiguous", 0}
+	tooLarge        = answer{413, codes.ResourceExhausted, "body_too_large", "The body is too large", 0}
+	tooMany         = answer{429, codes.ResourceExhausted, "too_many_requests", "Too many requests", 1}
+	unavailable     = answer{503, codes.Unavailable, "unavailable", "This cannot be decided now", 1}
+	faulty          = answer{500, codes.Internal, "internal", "The request could not be decided", 0}
+)
+
+// answerTo maps every reason to what the caller is told; the only place where a reason meets a status.
+// A reason that it does not know is our own fault.
+func answerTo(reason policy.Reason) answer {
+	switch reason {
+	case policy.MissingCredential:
+		return unauthenticated
+	case policy.MalformedCredential, policy.InvalidSignature, policy.UnknownKey, policy.Expired, policy.NotYetValid,
+		policy.WrongIssuer, policy.WrongAudience, policy.InvalidClaims, policy.Replayed:
+		return invalidToken
+	case policy.RateLimited, policy.LockedOut:
+		return tooMany
+	case policy.SourceBlocked, policy.ThreatDetected, policy.NoRoute, policy.NoMatchingPolicy, policy.DeniedByPolicy,
+		policy.PolicyError:
+		return forbidden
+	case policy.InvalidRequest, policy.BodyMissing:
+		return malformed
+	case policy.BodyTooLarge:
+		return tooLarge
+	case policy.Deadline, policy.Unavailable:
+		return unavailable
+	case policy.Internal, policy.NoReason:
+	}
+	return faulty
+}
+
+// newResponse turns a Decision into Envoy's CheckResponse: an OK response only for an Allow, for anything else a denial.
+func newResponse(d *policy.Decision, grpcCaller bool) *authv3.CheckResponse {
+	if d.Effect != policy.Allow {
+		return newDenial(d, grpcCaller)
+	}
+	ok := &authv3.OkHttpResponse{
+		Headers:              overwrite(d.Set),
+		HeadersToRemove:      d.Remove,
+		ResponseHeadersToAdd: overwrite(d.Response),
+	}
+	for _, parameter := range d.Query {
+		ok.QueryParametersToSet = append(ok.QueryParametersToSet,
+			&corev3.QueryParameter{Key: escapeQuery(parameter.Name), Value: escapeQuery(parameter.Value)})
+	}
+	return &authv3.CheckResponse{
+		Status:          &statuspb.Status{Code: int32(codes.OK)},
+		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},
+		DynamicMetadata: newMetadata(d),
+	}
+}
+
+// escapeQuery percent-encodes what goes into a query, a space included, because Envoy puts it there as it is.
+func escapeQuery(text string) string {
+	return strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
+}
+
+// newDenial answers in the caller's own protocol. Envoy turns a denial of a gRPC request into a gRPC
+// status by a table of its own, which knows neither INVALID_ARGUMENT nor RESOURCE_EXHAUSTED; the headers
+// grpc-status and grpc-message override it.
+func newDenial(d *policy.Decision, grpcCaller bool) *authv3.CheckResponse {
+	told := answerTo(d.Reason)
+	denied := &authv3.DeniedHttpResponse{
+		Status:  &typev3.HttpStatus{Code: typev3.StatusCode(told.http)},
+		Headers: make([]*corev3.HeaderValueOption, 0, 4),
+	}
+	add := func(name, value string) {
+		denied.Headers = append(denied.Headers, header(name, value, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD))
+	}
+	if grpcCaller {
+		add("grpc-status", strconv.Itoa(int(told.grpc)))
+		add("grpc-message", told.title+" ("+d.ID+")")
+	} else {
+		add("content-type", "application/problem+json")
+		add("cache-control", "no-store")
+		denied.Body = problem(told, d.ID)
+	}
+	if told.retryAfter > 0 {
+		add("retry-after", strconv.Itoa(told.retryAfter))
+	}
+	if told.http == http.StatusUnauthorized {
+		for _, challenge := range d.Challenges {
+			denied.Headers = append(denied.Headers,
+				header("www-authenticate", challenge, corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD))
+		}
+	}
+	return &authv3.CheckResponse{
+		Status:          &statuspb.Status{Code: int32(told.grpc)},
+		HttpResponse:    &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
+		DynamicMetadata: newMetadata(d),
+	}
+}
+
+// problem is the body of a denial (RFC 9457). It holds a category and the decision's id, and nothing that
+// came from the request.
+func problem(told answer, decisionID string) string {
+	body, err := json.Marshal(struct {
+		Title      string `json:"title"`
+		Status     int    `json:"status"`
+		Code       string `json:"code"`
+		DecisionID string `json:"decision_id"`
+	}{told.title, told.http, told.code, decisionID})
+	if err != nil {
+		return `{"title":"The request could not be decided"}`
+	}
+	return string(body) + "\n"
+}
+
+// overwrite makes each mutation replace every line of its name. Envoy would otherwise append, and the
+// upstream might read the client's line instead of ours.
+func overwrite(mutations []policy.Mutation) []*corev3.HeaderValueOption {
+	if len(mutations) == 0 {
+		return nil
+	}
+	options := make([]*corev3.HeaderValueOption, len(mutations))
+	for i, mutation := range mutations {
+		options[i] = header(mutation.Name, mutation.Value, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
+	}
+	return options
+}
+
+func header(name, value string, action corev3.HeaderValueOption_HeaderAppendAction) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		AppendAction: action,
+	}
+}
+
+// newMetadata is what later Envoy filters and the access log learn of the decision, denials included. They are
+// the operator's, so the reason is precise here. Text of the caller's is kept to valid UTF-8, which protobuf demands.
+func newMetadata(d *policy.Decision) *structpb.Struct {
+	fields := map[string]*structpb.Value{
+		"decision_id": structpb.NewStringValue(d.ID),
+		"effect":      structpb.NewStringValue(d.Effect.String()),
+		"reason":      structpb.NewStringValue(d.Reason.String()),
+		"route":       structpb.NewStringValue(d.Route),
+	}
+	if !d.Principal.Anonymous() {
+		fields["principal"] = structpb.NewStringValue(strings.ToValidUTF8(d.Principal.ID, "\uFFFD"))
+		fields["provider"] = structpb.NewStringValue(d.Principal.Provider)
+	}
+	return &structpb.Struct{Fields: fields}
+}
