@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-//go:embed configs
+//go:embed configs demo
 var files embed.FS
 
 // T is what the helpers need of a [testing.TB]. The demo, which is no test, imports this package too.
@@ -44,3 +44,6 @@ func Each(t T, pattern string, visit func(name string, data []byte)) {
 		visit(name, Read(t, name))
 	}
 }
+
+// Demo returns one file of the demo's configuration.
+func Demo(name string) ([]byte, error) { return files.ReadFile("demo/" + name) }

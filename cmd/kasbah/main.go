@@ -1,0 +1,107 @@
+// Kasbah is the authorization service behind Envoy. See the README, or run it without arguments.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// Exit codes of every command.
+const (
+	exitOK       = 0
+	exitFindings = 1 // findings, a failed expectation, a fault while running
+	exitUsage    = 2 // wrong usage, or unreadable input
+)
+
+// command is one subcommand.
+type command struct {
+	name, summary string
+	run           func(ctx context.Context, args []string, std streams) int
+}
+
+// streams are what a command reads and writes: results on out, talk on err.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func commands() []command {
+	return []command{
+		{"serve", "answer Envoy's questions", serve},
+		{"lint", "check configurations, models and policies", lint},
+		{"demo", "run Envoy, Kasbah, an issuer and an upstream on this machine", runDemo},
+		{"probe", "ask a running Kasbah whether it is ready, for health checks", probe},
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	code := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, std streams) int {
+	if len(args) == 0 {
+		usage(std.err)
+		return exitUsage
+	}
+	if args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		usage(std.out)
+		return exitOK
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			return c.run(ctx, args[1:], std)
+		}
+	}
+	fmt.Fprintf(std.err, "kasbah: there is no command %q\n\n", args[0])
+	usage(std.err)
+	return exitUsage
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "Kasbah is the authorization service behind Envoy.\n\nUsage: kasbah COMMAND [FLAGS]\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.summary)
+	}
+	fmt.Fprint(w, "\nkasbah COMMAND -h lists the flags of a command.\n")
+}
+
+// parse reads the flags of a command. With ok false the command is over, with that exit code.
+func parse(flags *flag.FlagSet, args []string, std streams) (code int, ok bool) {
+	flags.SetOutput(std.err)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK, false
+	case err != nil:
+		return exitUsage, false
+	}
+	return exitOK, true
+}
+
+// newClient returns the client that fetches key sets. It uses the proxies that the environment names.
+func newClient() *http.Client {
+	return &http.Client{
+		Timeout: 10 * time.Second,
+		Transport: &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   5 * time.Second,
+			ResponseHeaderTimeout: 5 * time.Second,
+			IdleConnTimeout:       time.Minute,
+			MaxIdleConnsPerHost:   1,
+			ForceAttemptHTTP2:     true,
+		},
+	}
+}
