@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -171,9 +172,12 @@ func (s *System) dial(ctx context.Context, network, address string) (net.Conn, e
 func (s *System) startEnvoy(ctx context.Context, options Options, upstream string) error {
 	find := envoytest.FromEnvironment()
 	find.Log = options.Progress
-	var err error
+	bootstrap, err := fs.ReadFile(envoy.Files(), "envoy.yaml")
+	if err != nil {
+		return err
+	}
 	s.envoy, err = envoytest.Start(ctx, envoytest.Config{
-		Bootstrap: envoy.Bootstrap,
+		Bootstrap: bootstrap,
 		Addresses: map[string]string{
 			"0.0.0.0:10000":  orFree(options.Envoy),
 			"127.0.0.1:9191": s.kasbah.Addr().String(),
