@@ -1,0 +1,202 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/kasbah-authz/kasbah/keys"
+	"github.com/kasbah-authz/kasbah/policy"
+	"github.com/kasbah-authz/kasbah/policy/enforcer"
+	"github.com/kasbah-authz/kasbah/policy/expression"
+	"github.com/kasbah-authz/kasbah/proto/config"
+	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
+)
+
+// compile builds a Snapshot of the configuration in that file, reading every file through files. On an error the
+// Snapshot is nil and the findings say where; with a Snapshot they are warnings.
+func compile(path string, files *files, store *keys.Store) (*Snapshot, policy.Findings) {
+	data, err := files.read(path)
+	if err != nil {
+		return nil, policy.Findings{{Position: policy.Position{File: path}, Message: err.Error()}}
+	}
+	document, findings := config.Load(path, data)
+	if document == nil {
+		return nil, findings
+	}
+	c := &compiler{document: document, files: files.below(filepath.Dir(path)), store: store, findings: findings}
+	snapshot := c.snapshot()
+	if c.findings.Err() != nil {
+		return nil, c.findings
+	}
+	snapshot.digest = files.digest()
+	return snapshot, c.findings
+}
+
+// compiler carries what the parts of one compile share. Its methods add findings and go on, so that an
+// operator sees all faults at once.
+type compiler struct {
+	document *config.Document
+	files    *files
+	store    *keys.Store
+	findings policy.Findings
+}
+
+func (c *compiler) fault(prefix string, err error) {
+	c.findings = append(c.findings, c.document.Finding(prefix, err))
+}
+
+func (c *compiler) snapshot() *Snapshot {
+	cfg := c.document.Config()
+	settings := cfg.GetServer()
+	s := &Snapshot{
+		rules:           map[string]int{},
+		maxBody:         int(settings.GetMaxBodyBytes()),
+		decisionTimeout: settings.GetDecisionTimeout().AsDuration(),
+		log:             newLogging(settings.GetLog()),
+		settings:        settings,
+	}
+	s.tls = c.tls(settings.GetTls())
+	providers := c.providers(cfg.GetProviders())
+	for _, p := range cfg.GetProviders() {
+		if compiled := providers[p.GetName()]; compiled != nil {
+			s.providers = append(s.providers, compiled)
+		}
+	}
+	enforcers := c.enforcers(cfg.GetEnforcers())
+	for name, e := range enforcers {
+		s.rules[name] = e.Rules()
+	}
+	routes := make([]policy.Route, len(cfg.GetRoutes()))
+	for i, r := range cfg.GetRoutes() {
+		routes[i] = c.route(fmt.Sprintf("routes[%d]", i), r, providers, enforcers)
+	}
+	pipeline, err := policy.NewPipeline(routes)
+	if err != nil {
+		c.fault("", err)
+	}
+	s.pipeline = pipeline
+	return s
+}
+
+func (c *compiler) providers(messages []*configv1.Provider) map[string]*keys.Provider {
+	providers := make(map[string]*keys.Provider, len(messages))
+	for i, message := range messages {
+		provider, err := c.store.Provider(message, c.files.read)
+		if err != nil {
+			c.fault(fmt.Sprintf("providers[%d]", i), err)
+			continue
+		}
+		providers[message.GetName()] = provider
+	}
+	return providers
+}
+
+func (c *compiler) enforcers(messages []*configv1.Enforcer) map[string]*enforcer.Enforcer {
+	enforcers := make(map[string]*enforcer.Enforcer, len(messages))
+	for i, message := range messages {
+		prefix := fmt.Sprintf("enforcers[%d]", i)
+		cfg := enforcer.Config{Name: message.GetName(), AllowIfEmpty: message.GetAllowIfEmpty()}
+		before := len(c.findings)
+		cfg.Model = c.text(prefix+".model", message.GetModel())
+		cfg.Policy = c.text(prefix+".policy", message.GetPolicy())
+		if c.findings[before:].Err() != nil {
+			continue // what is not there cannot be read
+		}
+		cfg.Fields = c.fields(prefix+".request", message.GetRequest())
+		if source := message.GetRoles(); source != "" {
+			if roles := c.expression(prefix+".roles", source); roles != nil {
+				cfg.Roles = roles.Strings
+			}
+		}
+		built, findings := enforcer.New(cfg)
+		for _, finding := range findings {
+			if finding.File == "" { // of the configuration itself
+				finding.Position = c.document.Position(prefix)
+			}
+		}
+		c.findings = append(c.findings, findings...)
+		if built != nil {
+			enforcers[message.GetName()] = built
+		}
+	}
+	return enforcers
+}
+
+func (c *compiler) fields(prefix string, sources map[string]string) map[string]enforcer.Field {
+	fields := make(map[string]enforcer.Field, len(sources))
+	for name, source := range sources {
+		if compiled := c.expression(fmt.Sprintf("%s[%q]", prefix, name), source); compiled != nil {
+			fields[name] = compiled.Value
+		}
+	}
+	return fields
+}
+
+// text reads the text of a model or a policy. What stands inline is named by the configuration's own file.
+func (c *compiler) text(prefix string, source *configv1.Source) enforcer.Text {
+	file := source.GetFile()
+	if file == "" {
+		return enforcer.Text{File: c.document.Position(prefix+".inline").String() + " (inline)", Data: []byte(source.GetInline())}
+	}
+	data, err := c.files.read(file)
+	if err != nil {
+		c.fault(prefix+".file", err)
+	}
+	return enforcer.Text{File: c.files.resolve(file), Data: data}
+}
+
+func (c *compiler) expression(field, source string) *expression.Expression {
+	compiled, err := expression.Compile(source)
+	if err == nil {
+		return compiled
+	}
+	finding := c.document.Finding(field, err)
+	var fault *expression.SyntaxError
+	if errors.As(err, &fault) && fault.Line == 1 { // the rest of the line that the expression begins on
+		finding.Column += fault.Column - 1
+		finding.Message = fault.Message
+	}
+	c.findings = append(c.findings, finding)
+	return nil
+}
+
+func (c *compiler) route(prefix string, message *configv1.Route, providers map[string]*keys.Provider, enforcers map[string]*enforcer.Enforcer) policy.Route {
+	route := policy.Route{
+		Name:     message.GetName(),
+		Headers:  c.injections(prefix+".headers", message.GetHeaders()),
+		Response: c.injections(prefix+".response_headers", message.GetResponseHeaders()),
+		Query:    c.injections(prefix+".query", message.GetQuery()),
+	}
+	for _, m := range message.GetMatch() {
+		route.Matches = append(route.Matches, policy.Match{Host: m.GetHost(), Path: m.GetPath(), Methods: m.GetMethods()})
+	}
+	if message.GetPublic() {
+		route.Stages = append(route.Stages, permitEveryone{})
+		return route
+	}
+	var trusted []*keys.Provider
+	for _, name := range message.GetAuthenticate() {
+		if provider := providers[name]; provider != nil {
+			trusted = append(trusted, provider)
+		}
+	}
+	route.Stages = append(route.Stages, keys.NewAuthenticator(trusted))
+	if message.GetAnyPrincipal() {
+		route.Stages = append(route.Stages, permitPrincipals{})
+	} else if e := enforcers[message.GetAuthorize()]; e != nil {
+		route.Stages = append(route.Stages, e)
+	}
+	return route
+}
+
+func (c *compiler) injections(prefix string, sources map[string]string) []policy.Injection {
+	var injections []policy.Injection
+	for _, name := range sortedKeys(sources) {
+		if compiled := c.expression(fmt.Sprintf("%s[%q]", prefix, name), sources[name]); compiled != nil {
+			injections = append(injections, policy.Injection{Name: strings.ToLower(name), Value: compiled.Text})
+		}
+	}
+	return injections
+}
