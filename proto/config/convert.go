@@ -15,7 +15,7 @@ import (
 // convert makes the message and holds it against its constraints. After a fault of the shape it is the message of
 // what is left, good for further findings and nothing else; it is nil where there is no use for more.
 func convert(r *report, data []byte, root *place) *configv1.Config {
-	if r.full() {
+	if r.full() || r.tooLarge {
 		return nil
 	}
 	wellFormed := !r.failed()

@@ -15,7 +15,7 @@ func hostile() map[string]string {
 		return head + strings.Repeat(repeated, (config.MaxBytes-len(head)-len(tail))/len(repeated)) + tail
 	}
 	var names, headers, laughs strings.Builder
-	for i := range 15_000 {
+	for i := range 5_000 {
 		fmt.Fprintf(&headers, "    x-%d.%d: principal.id\n    x-%d-%d: principal.id\n", i, i, i, i)
 	}
 	for i := range 15_000 {
@@ -47,6 +47,9 @@ func hostile() map[string]string {
 		"tags":             fill("routes: [", "!a ", "x]"),
 		"question marks":   fill("", "? ", ""),
 		"block scalar":     fill("routes: |\n", " a\n", ""),
+		"faulty 10,000":    "routes:\n" + strings.Repeat("- {name: '', public: true, any_principal: true}\n", 10_000),
+		"invalid 10,000":   "routes:\n" + strings.Repeat("- {name: -a, public: true, any_principal: true}\n", 10_000),
+		"unknown 10,000":   "routes:\n- {name: a, any_principal: true, authenticate: [" + strings.Repeat("a,", 9_999) + "a]}\n",
 		"same headers":     fill("routes:\n- headers:\n", "    x-a: b\n", ""),
 		"two spellings":    "routes:\n- name: a\n  public: true\n  headers:\n" + headers.String(),
 		"block indicators": fill("routes:\n", "-\n", ""),

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,5 +76,41 @@ func TestGoodConfigurations(t *testing.T) {
 	})
 	if !warned {
 		t.Error("configs/good/warnings.yaml is gone")
+	}
+}
+
+func TestWarningsAreBounded(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("providers:\n")
+	for i := range config.MaxFindings + 7 {
+		fmt.Fprintf(&text, "- {name: p%d, jwt: {issuer: https://%d.example, audiences: [a], algorithms: [RS256]}}\n", i, i)
+	}
+	text.WriteString("routes:\n- {name: a, match: [{path: /a}], public: true}\n")
+	document, findings := config.Load("kasbah.yaml", []byte(text.String()))
+	if document == nil || len(findings) != config.MaxFindings+1 {
+		t.Fatalf("%d findings:\n%v", len(findings), findings)
+	}
+	if got, want := findings[config.MaxFindings].Error(), "kasbah.yaml: warning: 7 more warnings are not shown"; got != want {
+		t.Errorf("the last finding is %q, want %q", got, want)
+	}
+}
+
+// recorder is a test that goes on after it failed.
+type recorder struct{ failures int }
+
+func (*recorder) Helper() {}
+
+func (r *recorder) Fatalf(string, ...any) { r.failures++ }
+
+func TestMissingDataFail(t *testing.T) {
+	for name, look := range map[string]func(testdata.T){
+		"no match":    func(t testdata.T) { testdata.Each(t, "configs/none/*.yaml", func(string, []byte) {}) },
+		"bad pattern": func(t testdata.T) { testdata.Each(t, "[", func(string, []byte) {}) },
+		"no file":     func(t testdata.T) { testdata.Read(t, "configs/none.yaml") },
+	} {
+		r := &recorder{}
+		if look(r); r.failures == 0 {
+			t.Errorf("%s: the test did not fail", name)
+		}
 	}
 }

@@ -17,6 +17,7 @@ type report struct {
 	findings policy.Findings
 	errors   int
 	warnings int
+	tooLarge bool // some list is too long to be worth a look at the rest
 }
 
 func (r *report) failed() bool { return r.errors > 0 }

@@ -97,7 +97,7 @@ var someConfig = rapid.Custom(func(t *rapid.T) *configv1.Config {
 			route.Authorize = "orders"
 		}
 		route.Headers = rapid.MapOfN(rapid.StringMatching(`x-[a-z]{1,4}`), someText, 0, 3).Draw(t, "headers")
-		route.Query = rapid.MapOfN(someText, someText, 0, 3).Draw(t, "query")
+		route.Query = rapid.MapOfN(rapid.StringMatching(`[a-z~:"#\[]{1,5}`), someText, 0, 3).Draw(t, "query")
 		message.Routes = append(message.Routes, route)
 	}
 	return message

@@ -11,6 +11,10 @@ import (
 
 const durationName protoreflect.FullName = "google.protobuf.Duration"
 
+// maxItems bounds every list and map. It is the largest bound of any in config.proto, and is held here already
+// because checking constraints costs far more than counting.
+const maxItems = 10_000
+
 // shaper holds YAML nodes against the descriptors of messages. It goes no deeper than the messages do,
 // so that the nesting of a hostile file costs nothing here.
 type shaper struct{ *report }
@@ -61,6 +65,9 @@ func (s shaper) key(node *yaml.Node, at *place, seen map[string]int) (string, bo
 		return "", false
 	case node.Value == "" || isNull(node):
 		s.faultKey(at, node, "a name is missing")
+		return "", false
+	case strings.ContainsFunc(node.Value, func(c rune) bool { return c < ' ' || hidden(c) }):
+		s.faultKey(at, node, "the name %s holds a character that is not allowed", quote(node.Value))
 		return "", false
 	case seen[node.Value] != 0:
 		s.faultKey(at, node, "a second %s; the first is on line %d", quote(node.Value), seen[node.Value])
@@ -149,6 +156,9 @@ func (s shaper) list(node *yaml.Node, field protoreflect.FieldDescriptor, at *pl
 		s.fault(at, "the list is empty; leave the field out, or name something")
 		return
 	}
+	if !s.fits(len(node.Content), at) {
+		return
+	}
 	at.items = make([]*place, len(node.Content))
 	for i, content := range node.Content {
 		at.items[i] = newPlace(at, nil, content)
@@ -158,9 +168,21 @@ func (s shaper) list(node *yaml.Node, field protoreflect.FieldDescriptor, at *pl
 	}
 }
 
+func (s shaper) fits(count int, at *place) bool {
+	if count <= maxItems {
+		return true
+	}
+	s.tooLarge = true
+	s.fault(at, "there are %d entries here, and at most %d are read", count, maxItems)
+	return false
+}
+
 func (s shaper) entries(node *yaml.Node, field protoreflect.FieldDescriptor, at *place) {
 	if node.Kind != yaml.MappingNode {
 		s.fault(at, "expected names and values, as in {name: value}, not %s", kindOf(node))
+		return
+	}
+	if !s.fits(len(node.Content)/2, at) {
 		return
 	}
 	at.fields = make(map[string]*place, len(node.Content)/2)

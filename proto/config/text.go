@@ -43,7 +43,8 @@ func parse(r *report, data []byte) *yaml.Node {
 		if at := tabbedLine(data, line); at != 0 && strings.Contains(message, "tab character") {
 			line = at
 		}
-		r.errorf(line, 0, "%s", message)
+		last := bytes.Count(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")) + 1 // the end of the file counts as one more
+		r.errorf(min(line, last), 0, "%s", message)
 		return nil
 	}
 	return document.Content[0]
