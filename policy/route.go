@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -52,6 +53,7 @@ func (p *Pipeline) mutate(d *Decision, route *Route, req *Request) error {
 		return err
 	}
 	d.Set = set
+	d.Remove = slices.DeleteFunc(d.Remove, func(name string) bool { return isSet(set, name) })
 	for _, name := range p.owned {
 		if !isSet(set, name) {
 			d.Remove = append(d.Remove, name)
