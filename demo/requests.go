@@ -26,7 +26,7 @@ func allowed(issuer *keystest.Issuer) []expectation {
 	alice := issuer.Token(keystest.Claims{Subject: "alice"})
 	bob := issuer.Token(keystest.Claims{Subject: "bob"})
 	carol := issuer.Token(keystest.Claims{Subject: "carol", Roles: []string{"admin"}})
-	dave := issuer.Token(keystest.Claims{Subject: "dave", Extra: map[string]any{"tenant": "blue"}})
+	dave := issuer.Token(keystest.Claims{Subject: "dave", Extra: map[string]any{"tenant": "blue moon"}})
 	return []expectation{
 		{"a public route asks for nobody", request{method: "GET", path: "/healthz"}, "200", nil},
 		{"a reader reads", request{method: "GET", path: "/orders/7", token: alice}, "200", upstreamSees("x-user", "alice")},
@@ -38,8 +38,8 @@ func allowed(issuer *keystest.Issuer) []expectation {
 		{"a role in the token", request{method: "DELETE", path: "/orders/7", token: carol}, "200", upstreamSees("x-roles", "admin")},
 		{"an ES256 token", request{method: "GET", path: "/orders/7", token: issuer.Token(keystest.Claims{Algorithm: "ES256"})}, "200", nil},
 		{"an EdDSA token", request{method: "GET", path: "/orders/7", token: issuer.Token(keystest.Claims{Algorithm: "EdDSA"})}, "200", nil},
-		{"any principal, and a query parameter", request{method: "GET", path: "/reports/2026", token: dave}, "200", func(a *answer) string {
-			if a.seen.Query != "tenant=blue&year=2026" && a.seen.Query != "year=2026&tenant=blue" {
+		{"query parameters, and a client's own of those names", request{method: "GET", path: "/reports/2026?tenant=red&%74enant=red", token: dave}, "200", func(a *answer) string {
+			if a.seen.Query != "tenant=blue%20moon&year=2026" && a.seen.Query != "year=2026&tenant=blue%20moon" {
 				return fmt.Sprintf("the upstream saw the query %q", a.seen.Query)
 			}
 			return ""
@@ -83,7 +83,8 @@ func forged(issuer *keystest.Issuer) []expectation {
 		}
 		all = append(all, expectation{
 			"a forged token: " + strings.ReplaceAll(kind.String(), "_", " "),
-			request{method: "GET", path: "/orders/7", token: token}, "401", challenged("Bearer", true),
+			request{method: "GET", path: "/orders/7", token: token},
+			"401", challenged("Bearer", true),
 		})
 	}
 	return all

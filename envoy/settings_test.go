@@ -113,7 +113,7 @@ func TestAuthorizationFailsClosed(t *testing.T) {
 		"max_request_bytes":               a.GetWithRequestBody().GetMaxRequestBytes() == 1<<20,
 		"peer certificate":                a.GetIncludePeerCertificate(),
 		"route stays":                     !a.GetClearRouteCache() && a.GetClearRouteCacheHeaders() == nil,
-		"mutations are validated":         a.GetValidateMutations(),
+		"encoded query values pass":       !a.GetValidateMutations(),
 		"mutations of :headers are fatal": a.GetDecoderHeaderMutationRules().GetDisallowSystem().GetValue() && a.GetDecoderHeaderMutationRules().GetDisallowIsError().GetValue(),
 	} {
 		if !ok {

@@ -82,8 +82,10 @@ type Decision struct {
 	// every header that any route injects is in one of the two.
 	Set    []Mutation
 	Remove []string
-	// Query are query parameters to set before the upstream sees them.
-	Query []Mutation
+	// Query are query parameters to set before the upstream sees them, RemoveQuery names those to remove, as
+	// they are written in the query.
+	Query       []Mutation
+	RemoveQuery []string
 	// Response are headers to set on the upstream's response.
 	Response []Mutation
 	// Challenges tell the caller how to authenticate, on a denial.

@@ -42,3 +42,38 @@ func TestSetWinsOverRemove(t *testing.T) {
 		t.Errorf("removed (-want +got):\n%s", diff)
 	}
 }
+
+// TestQueryParametersAreOurs: a parameter that the route sets is the upstream's only one of that name, in any
+// spelling, also where the principal has no value for it.
+func TestQueryParametersAreOurs(t *testing.T) {
+	value := func(text string) func(*policy.Request, *policy.Principal) (string, bool, error) {
+		return func(*policy.Request, *policy.Principal) (string, bool, error) { return text, text != "", nil }
+	}
+	pipeline, err := policy.NewPipeline([]policy.Route{{
+		Name: "all", Matches: []policy.Match{{}}, Stages: []policy.Stage{remover("x")},
+		Query: []policy.Injection{{Name: "tenant", Value: value("blue")}, {Name: "user", Value: value("")}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for query, want := range map[string][]string{
+		"":                                nil,
+		"a=1&b":                           nil,
+		"tenant=red":                      nil, // replaced
+		"tenant=red&%74enant=red":         {"%74enant"},
+		"user=eve&us%65r=eve&USER=eve":    {"user", "us%65r"},
+		"x=user&=&&user":                  {"user"},
+		"%75%73%65%72=eve&a=%75%73%65%72": {"%75%73%65%72"},
+	} {
+		d := pipeline.Decide(t.Context(), &policy.Request{Path: "/", Query: query})
+		if diff := cmp.Diff(want, d.RemoveQuery); d.Effect != policy.Allow || diff != "" {
+			t.Errorf("query %q: %s, removed (-want +got):\n%s", query, d.Effect, diff)
+		}
+	}
+	for _, query := range []string{"a=1;user=eve", "%zz=1", "%7"} {
+		d := pipeline.Decide(t.Context(), &policy.Request{Path: "/", Query: query})
+		if d.Effect != policy.Deny || d.Reason != policy.InvalidRequest {
+			t.Errorf("query %q: %s, %s; want it refused", query, d.Effect, d.Reason)
+		}
+	}
+}

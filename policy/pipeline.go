@@ -169,6 +169,6 @@ func denied(d Decision) Decision {
 	if d.Reason == NoReason || d.Reason >= reasonCount {
 		d.Reason = Internal
 	}
-	d.Set, d.Remove, d.Query, d.Response = nil, nil, nil, nil
+	d.Set, d.Remove, d.Query, d.RemoveQuery, d.Response = nil, nil, nil, nil, nil
 	return d
 }

@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -14,8 +16,10 @@ type Route struct {
 	Stages []Stage
 	// Headers are injected into the request on an allow. Their names are lower case.
 	Headers []Injection
-	// Query are query parameters to set, Response headers to set on the upstream's response, on an allow.
-	Query, Response []Injection
+	// Query are query parameters to set on an allow; the client's own of those names are removed.
+	Query []Injection
+	// Response are headers to set on the upstream's response, on an allow.
+	Response []Injection
 }
 
 // Match is one set of requests: those that satisfy all three. The zero Match is every request.
@@ -52,6 +56,9 @@ func (p *Pipeline) mutate(d *Decision, route *Route, req *Request) error {
 	if d.Response, err = evaluate(route.Response, req, d.Principal); err != nil {
 		return err
 	}
+	if d.RemoveQuery, err = spoofedQuery(route.Query, d.Query, req.Query); err != nil {
+		return err
+	}
 	d.Set = set
 	d.Remove = slices.DeleteFunc(d.Remove, func(name string) bool { return isSet(set, name) })
 	for _, name := range p.owned {
@@ -61,6 +68,30 @@ func (p *Pipeline) mutate(d *Decision, route *Route, req *Request) error {
 		d.Remove = append(d.Remove, req.Headers.aliases(name)...)
 	}
 	return nil
+}
+
+// spoofedQuery returns the client's parameters that an upstream could take for those that the route sets, as they
+// are written in the query: other spellings of a name always, the name itself where it is not set.
+func spoofedQuery(injections []Injection, set []Mutation, query string) ([]string, error) {
+	if len(injections) == 0 || query == "" {
+		return nil, nil
+	}
+	if strings.Contains(query, ";") { // some readers begin a new parameter there
+		return nil, &StageError{InvalidRequest, errors.New("the query holds a semicolon, which is read in different ways")}
+	}
+	var spoofed []string
+	for parameter := range strings.SplitSeq(query, "&") {
+		written, _, _ := strings.Cut(parameter, "=")
+		name, err := url.QueryUnescape(written)
+		if err != nil {
+			return nil, &StageError{InvalidRequest, errors.New("the query holds a percent sign that encodes nothing")}
+		}
+		owned := slices.ContainsFunc(injections, func(i Injection) bool { return i.Name == name })
+		if owned && (written != name || !isSet(set, name)) {
+			spoofed = append(spoofed, written)
+		}
+	}
+	return spoofed, nil
 }
 
 func isSet(set []Mutation, name string) bool {

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -104,18 +105,23 @@ func newHeaders(http *authv3.AttributeContext_HttpRequest) (policy.Headers, erro
 }
 
 // newBody takes the body and finds out whether it is whole. Envoy's flag is believed only when it says that
-// something is missing, because a client may send a header of that name.
+// something is missing: over HTTP/2 Envoy cuts a body at its own limit, calls it whole and gives what is left as its
+// size, so that a body of just the largest length is whole only if its sender stated that length.
 func newBody(http *authv3.AttributeContext_HttpRequest, headers policy.Headers, maxBody int) policy.Body {
 	body := policy.Body{Bytes: http.GetRawBody()}
 	if text := http.GetBody(); text != "" {
 		body.Bytes = []byte(text)
 	}
-	flag, count := headers.Get(partialBody)
-	flagged := count > 1 || count == 1 && flag != "false"
 	have := int64(len(body.Bytes))
-	// A body of just the largest size may have been cut there without a word, unless its sender stated that size.
-	full := have > int64(maxBody) || have == int64(maxBody) && http.GetSize() != have
-	body.Truncated = flagged || full || have < http.GetSize()
+	flag, flags := headers.Get(partialBody)
+	flagged := flags > 1 || flags == 1 && flag != "false"
+	length, lengths := headers.Get("content-length")
+	stated, err := strconv.ParseInt(length, 10, 64)
+	if lengths != 1 || err != nil {
+		stated = -1
+	}
+	full := have > int64(maxBody) || have == int64(maxBody) && stated != have
+	body.Truncated = flagged || full || have < stated || have < http.GetSize() || lengths > 1
 	return body
 }
 

@@ -141,7 +141,11 @@ func TestBodyIsWholeOrTruncated(t *testing.T) {
 		{"shorter than stated", []string{"x-envoy-auth-partial-body=false"}, 11, 10, true},
 		{"not forwarded", nil, 10, 0, true},
 		{"as long as is looked at, of unknown size", []string{"x-envoy-auth-partial-body=false"}, -1, testMaxBody, true},
-		{"as long as is looked at, and as stated", []string{"x-envoy-auth-partial-body=false"}, testMaxBody, testMaxBody, false},
+		{"as long as is looked at, and as stated", []string{"x-envoy-auth-partial-body=false", fmt.Sprintf("content-length=%d", testMaxBody)}, testMaxBody, testMaxBody, false},
+		{"cut over HTTP/2", []string{"x-envoy-auth-partial-body=false"}, testMaxBody, testMaxBody, true},
+		{"cut over HTTP/2, length stated", []string{"x-envoy-auth-partial-body=false", "content-length=3145728"}, testMaxBody, testMaxBody, true},
+		{"shorter than its content-length", []string{"content-length=11"}, -1, 10, true},
+		{"two lengths", []string{"content-length=10", "content-length=10"}, 10, 10, true},
 		{"longer than looked at", []string{"x-envoy-auth-partial-body=false"}, -1, testMaxBody + 1, true},
 	} {
 		for _, packed := range []bool{true, false} {

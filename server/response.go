@@ -72,6 +72,8 @@ func newResponse(d *policy.Decision, grpcCaller bool) *authv3.CheckResponse {
 		Headers:              overwrite(d.Set),
 		HeadersToRemove:      d.Remove,
 		ResponseHeadersToAdd: overwrite(d.Response),
+
+		QueryParametersToRemove: d.RemoveQuery,
 	}
 	for _, parameter := range d.Query {
 		ok.QueryParametersToSet = append(ok.QueryParametersToSet,

@@ -97,8 +97,8 @@ func TestAllowedResponse(t *testing.T) {
 		Principal: &policy.Principal{ID: "alice\xff", Provider: "corp"},
 		Set:       []policy.Mutation{{Name: "x-user", Value: "alice"}},
 		Remove:    []string{"x-roles", "authorization"},
-		Query:     []policy.Mutation{{Name: "tenant", Value: "a b"}},
-		Response:  []policy.Mutation{{Name: "x-decision", Value: "id"}},
+		Query:     []policy.Mutation{{Name: "tenant", Value: "a b"}}, RemoveQuery: []string{"%74enant"},
+		Response: []policy.Mutation{{Name: "x-decision", Value: "id"}},
 	}, true).GetOkResponse()
 	set := func(name, value string) *corev3.HeaderValueOption {
 		return &corev3.HeaderValueOption{
@@ -108,8 +108,9 @@ func TestAllowedResponse(t *testing.T) {
 	}
 	want := &authv3.OkHttpResponse{
 		Headers: []*corev3.HeaderValueOption{set("x-user", "alice")}, HeadersToRemove: []string{"x-roles", "authorization"},
-		QueryParametersToSet: []*corev3.QueryParameter{{Key: "tenant", Value: "a%20b"}},
-		ResponseHeadersToAdd: []*corev3.HeaderValueOption{set("x-decision", "id")},
+		QueryParametersToSet:    []*corev3.QueryParameter{{Key: "tenant", Value: "a%20b"}},
+		QueryParametersToRemove: []string{"%74enant"},
+		ResponseHeadersToAdd:    []*corev3.HeaderValueOption{set("x-decision", "id")},
 	}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("response (-want +got):\n%s", diff)
