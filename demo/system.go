@@ -91,7 +91,7 @@ func Start(ctx context.Context, options Options) (_ *System, err error) {
 	if s.issuer, err = keystest.New(IssuerURL); err != nil {
 		return nil, err
 	}
-	if s.issuerAt, err = s.serve(background, "the issuer", orFree(options.Issuer), IssuerServer(s.issuer)); err != nil {
+	if s.issuerAt, err = s.serve(background, "the issuer", orFree(options.Issuer), serveIssuer(s.issuer)); err != nil {
 		return nil, err
 	}
 	upstreamAt, err := s.serve(background, "the upstream", orFree(options.Upstream), Upstream())
@@ -104,8 +104,16 @@ func Start(ctx context.Context, options Options) (_ *System, err error) {
 	return s, s.startEnvoy(ctx, options, upstreamAt)
 }
 
-// IssuerServer returns the issuer's HTTP service.
-func IssuerServer(issuer *keystest.Issuer) *http.Server {
+// Issuer returns the HTTP service of a development issuer with fresh keys.
+func Issuer() (*http.Server, error) {
+	issuer, err := keystest.New(IssuerURL)
+	if err != nil {
+		return nil, err
+	}
+	return serveIssuer(issuer), nil
+}
+
+func serveIssuer(issuer *keystest.Issuer) *http.Server {
 	return &http.Server{Handler: issuer, ReadHeaderTimeout: 10 * time.Second}
 }
 
@@ -205,9 +213,13 @@ func (s *System) Stop() error {
 	return fault
 }
 
-// EnvoyAddr, AdminAddr and IssuerAddr are where the parts listen: host:port.
-func (s *System) EnvoyAddr() string  { return s.envoy.Listener("http") }
-func (s *System) AdminAddr() string  { return s.kasbah.AdminAddr().String() }
+// EnvoyAddr is where Envoy listens for callers, host:port.
+func (s *System) EnvoyAddr() string { return s.envoy.Listener("http") }
+
+// AdminAddr is where Kasbah's admin service listens, host:port.
+func (s *System) AdminAddr() string { return s.kasbah.AdminAddr().String() }
+
+// IssuerAddr is where the issuer listens, host:port.
 func (s *System) IssuerAddr() string { return s.issuerAt }
 
 // Token mints a token for that subject with those roles.

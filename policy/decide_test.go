@@ -139,7 +139,7 @@ func TestPanics(t *testing.T) {
 
 // unchanged reports that a decision changes nothing upstream.
 func unchanged(d policy.Decision) bool {
-	return d.Set == nil && d.Remove == nil && d.Query == nil && d.Response == nil
+	return d.Set == nil && d.Remove == nil && d.Query == nil && d.RemoveQuery == nil && d.Response == nil
 }
 
 func TestPrincipalAndRule(t *testing.T) {

@@ -77,3 +77,13 @@ func TestQueryParametersAreOurs(t *testing.T) {
 		}
 	}
 }
+
+// TestAliasThatWeSetStays: of two injected names that are spellings of each other, a client that sends one must
+// not have ours removed.
+func TestAliasThatWeSetStays(t *testing.T) {
+	p := pipeline(t, policy.Route{Stages: []policy.Stage{permitting}, Headers: []policy.Injection{inject("x-user", "a"), inject("x_user", "a")}})
+	d := p.Decide(t.Context(), &policy.Request{Path: "/", Headers: policy.Headers{{Name: "x_user", Value: "root"}}})
+	if len(d.Set) != 2 || len(d.Remove) != 0 {
+		t.Errorf("set %v, removed %v; want both set and none removed", d.Set, d.Remove)
+	}
+}

@@ -60,13 +60,14 @@ func (p *Pipeline) mutate(d *Decision, route *Route, req *Request) error {
 		return err
 	}
 	d.Set = set
-	d.Remove = slices.DeleteFunc(d.Remove, func(name string) bool { return isSet(set, name) })
 	for _, name := range p.owned {
 		if !isSet(set, name) {
 			d.Remove = append(d.Remove, name)
 		}
 		d.Remove = append(d.Remove, req.Headers.aliases(name)...)
 	}
+	// Whoever wanted it removed, what is set stays: Envoy removes after it sets.
+	d.Remove = slices.DeleteFunc(d.Remove, func(name string) bool { return isSet(set, name) })
 	return nil
 }
 

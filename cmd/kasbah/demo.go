@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/kasbah-authz/kasbah/demo"
-	"github.com/kasbah-authz/kasbah/keys/keystest"
 )
 
 // startPatience bounds the start of the demo. Envoy may have to be downloaded first.
@@ -144,12 +143,11 @@ func demoPart(ctx context.Context, part string, args []string, std streams) int 
 	}
 	service := demo.Upstream()
 	if part == "issuer" {
-		issuer, err := keystest.New(demo.IssuerURL)
-		if err != nil {
+		var err error
+		if service, err = demo.Issuer(); err != nil {
 			fmt.Fprintln(std.err, "kasbah demo issuer:", err)
 			return exitFindings
 		}
-		service = demo.IssuerServer(issuer)
 	}
 	service.Addr = *listen
 	ended := context.AfterFunc(ctx, func() { _ = service.Close() })
