@@ -1,0 +1,275 @@
+package enforcer
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/bmatcuk/doublestar/v4"
+	"github.com/casbin/casbin/v2"
+	"github.com/casbin/casbin/v2/model"
+	"github.com/casbin/casbin/v2/persist"
+	"github.com/casbin/casbin/v2/util"
+	"github.com/casbin/govaluate"
+)
+
+// evaluator asks Casbin. Its rules are loaded once and shared; what one evaluation changes is in a session,
+// of which there are as many as there are evaluations at a time.
+type evaluator struct {
+	loaded  model.Model
+	roles   map[string]*roleLinks // by role definition
+	index   map[*string]*rule     // by the first field of the rule's fields, as Casbin hands them back
+	pool    sync.Pool             // of *session
+	request int                   // the number of fields of a request
+}
+
+// session is one Casbin enforcer over the shared rules, for one evaluation at a time.
+type session struct {
+	enforcer *casbin.Enforcer
+	links    []*linkQuery
+	own      *linkQuery // of the first role definition, where the caller's roles count; nil without one
+	values   []any
+}
+
+// newEvaluator loads the rules into Casbin. With tokenRoles the sessions know the caller's own roles.
+func newEvaluator(text string, rules []rule, tokenRoles bool) (ev *evaluator, err error) {
+	defer recovered(&err)
+	parsed, err := model.NewModelFromString(text)
+	if err != nil {
+		return nil, err
+	}
+	source := &ruleSource{rules: rules}
+	enforcer, err := casbin.NewEnforcer(parsed, source)
+	if err != nil {
+		return nil, err
+	}
+	ev = &evaluator{loaded: enforcer.GetModel(), index: make(map[*string]*rule, len(rules))}
+	ev.request = len(ev.loaded["r"]["r"].Tokens)
+	for i := range rules {
+		ev.index[&rules[i].row[1]] = &rules[i]
+	}
+	ev.roles, err = newRoleLinks(enforcer, parsed["g"], tokenRoles)
+	if err != nil {
+		return nil, err
+	}
+	s, err := ev.newSession()
+	if err != nil {
+		return nil, err
+	}
+	ev.pool.Put(s)
+	return ev, nil
+}
+
+// take returns a session that is nobody else's until it is given back.
+func (ev *evaluator) take() (*session, error) {
+	if s, ok := ev.pool.Get().(*session); ok {
+		return s, nil
+	}
+	return ev.newSession()
+}
+
+// give takes a session back, without anything of the request that it was used for.
+func (ev *evaluator) give(s *session) {
+	clear(s.values)
+	for _, links := range s.links {
+		links.forget()
+	}
+	ev.pool.Put(s)
+}
+
+// newSession returns an enforcer of its own over the same rules. Its role functions are those of
+// conditional role managers, because Casbin asks these at each call, and remembers the answers of the
+// others by name, without end and whoever asks.
+func (ev *evaluator) newSession() (s *session, err error) {
+	defer recovered(&err)
+	own := model.NewModel()
+	for section, definitions := range ev.loaded {
+		if section == "logger" {
+			continue
+		}
+		own[section] = make(model.AssertionMap, len(definitions))
+		for key, d := range definitions {
+			own[section][key] = &model.Assertion{
+				Key: d.Key, Value: d.Value, Tokens: d.Tokens, ParamsTokens: d.ParamsTokens,
+				Policy: d.Policy, PolicyMap: d.PolicyMap, FieldIndexMap: map[string]int{},
+			}
+		}
+	}
+	s = &session{values: make([]any, ev.request)}
+	s.enforcer, err = casbin.NewEnforcer(own)
+	if err != nil {
+		return nil, err
+	}
+	for key, d := range own["g"] {
+		query := newLinkQuery(ev.roles[key])
+		d.RM, d.CondRM = nil, query
+		s.links = append(s.links, query)
+		if key == "g" {
+			s.own = query
+		}
+	}
+	return s, nil
+}
+
+// enforce asks Casbin about the session's values. The rule is the one that Casbin explains its verdict
+// with, nil where it names none.
+func (ev *evaluator) enforce(s *session) (allowed bool, decided *rule, err error) {
+	defer recovered(&err)
+	allowed, explained, err := s.enforcer.EnforceEx(s.values...)
+	if err != nil {
+		return false, nil, brief(err)
+	}
+	if len(explained) > 0 {
+		decided = ev.index[&explained[0]]
+	}
+	return allowed, decided, nil
+}
+
+// brief cuts an error of Casbin's to one line of bounded length: a caught panic carries its stack, and
+// errors quote values, which may be long, or nobody's business.
+func brief(err error) error {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	if before, after, ok := strings.Cut(text, "Value '"); ok {
+		if i := strings.LastIndex(after, "' cannot"); i >= 0 {
+			text = before + "a value" + after[i+1:]
+		}
+	}
+	return errors.New("evaluating the matcher: " + text[:min(len(text), 300)])
+}
+
+// recovered turns a panic into an error. Casbin panics at patterns and at values of a kind that it does not
+// expect.
+func recovered(err *error) {
+	if v := recover(); v != nil {
+		*err = brief(fmt.Errorf("panic: %v", v))
+	}
+}
+
+// ruleSource gives Casbin the rules that were read. It is an adapter that only loads.
+type ruleSource struct{ rules []rule }
+
+var errReadOnly = errors.New("the rules of a snapshot do not change")
+
+func (s *ruleSource) LoadPolicy(m model.Model) error {
+	for i := range s.rules {
+		if err := persist.LoadPolicyArray(s.rules[i].row, m); err != nil {
+			return fmt.Errorf("line %d: %w", s.rules[i].line, err)
+		}
+	}
+	return nil
+}
+
+func (*ruleSource) SavePolicy(model.Model) error                              { return errReadOnly }
+func (*ruleSource) AddPolicy(string, string, []string) error                  { return errReadOnly }
+func (*ruleSource) RemovePolicy(string, string, []string) error               { return errReadOnly }
+func (*ruleSource) RemoveFilteredPolicy(string, string, int, ...string) error { return errReadOnly }
+
+// compareReading reports a definition that Casbin's own parser reads otherwise than we do.
+func compareReading(text string, m *modelDefinition) (err error) {
+	defer recovered(&err)
+	parsed, err := model.NewModelFromString(text)
+	if err != nil {
+		return err
+	}
+	count := 0
+	for section, definitions := range parsed {
+		if section == "logger" {
+			continue
+		}
+		for key, d := range definitions {
+			count++
+			own := m.byKey[key]
+			if own == nil || d.Value != casbinValue(section, own.value) {
+				return fmt.Errorf("casbin reads %s as %q", key, d.Value)
+			}
+		}
+	}
+	if count != len(m.byKey) {
+		return fmt.Errorf("casbin reads %d definitions of %d", count, len(m.byKey))
+	}
+	return nil
+}
+
+// casbinNames writes r_sub for r.sub, as Casbin does before it parses an expression.
+func casbinNames(text string) string { return util.EscapeAssertion(text) }
+
+// casbinValue is what Casbin makes of a definition's value.
+func casbinValue(section, value string) string {
+	if section != "e" && section != "m" {
+		return value
+	}
+	value = util.RemoveComments(casbinNames(value))
+	if section == "m" {
+		value = util.EscapeStringLiterals(value)
+		if strings.Contains(value, "in") {
+			value = strings.NewReplacer("[", "(", "]", ")").Replace(value)
+		}
+	}
+	return value
+}
+
+// parseExpression returns what Casbin's expression parser has to say.
+func parseExpression(e *expression) (err error) {
+	defer func() {
+		if recover() != nil { // it runs past the end of some unfinished expressions
+			err = errors.New("the expression is not finished")
+		}
+	}()
+	text := casbinNames(e.text)
+	if !e.scope.inPolicy {
+		text = casbinValue("m", e.text)
+	}
+	functions := map[string]govaluate.ExpressionFunction{}
+	for name := range e.scope.functions {
+		functions[name] = func(...any) (any, error) { return true, nil }
+	}
+	if !util.HasEval(text) {
+		delete(functions, "eval")
+	}
+	parsed, err := govaluate.NewEvaluableExpressionWithFunctions(text, functions)
+	if err != nil {
+		return fmt.Errorf("it does not parse: %s", strings.ToLower(strings.TrimSpace(err.Error())))
+	}
+	for _, t := range parsed.Tokens() {
+		switch name := t.Value.(type) {
+		case string:
+			if t.Kind == govaluate.VARIABLE && !e.scope.fields[strings.Replace(name, "_", ".", 1)] {
+				return fmt.Errorf("unknown name %s", name)
+			}
+		case []string:
+			if t.Kind == govaluate.ACCESSOR && !e.scope.fields[strings.Replace(name[0], "_", ".", 1)] {
+				return fmt.Errorf("unknown name %s", name[0])
+			}
+		}
+	}
+	return nil
+}
+
+// tryPattern returns what is wrong with a pattern that one of Casbin's functions is given.
+func tryPattern(function, text string) (err error) {
+	defer recovered(&err)
+	switch function {
+	case "regexMatch":
+		_, err = regexp.Compile(text)
+	case "keyMatch2":
+		util.KeyMatch2("", text)
+	case "keyMatch3":
+		util.KeyMatch3("", text)
+	case "keyMatch4":
+		err = checkKeyMatch4(text)
+	case "keyMatch5":
+		util.KeyMatch5("", text)
+	case "ipMatch":
+		if _, _, cidr := net.ParseCIDR(text); cidr != nil && net.ParseIP(text) == nil {
+			err = errors.New("it is neither an IP address nor a CIDR block")
+		}
+	case "globMatch":
+		if !doublestar.ValidatePattern(text) {
+			err = doublestar.ErrBadPattern
+		}
+	}
+	return err
+}

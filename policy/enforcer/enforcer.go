@@ -1,0 +1,292 @@
+package enforcer
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/kasbah-authz/kasbah/policy"
+)
+
+const (
+	// maxUnwaited is the number of rules above which an evaluation may take longer than an edge that must
+	// not block can spare. Casbin asks its matcher about every rule, at 0.3 to 1 µs each, so that ten
+	// thousand rules take some milliseconds.
+	maxUnwaited = 10_000
+	// maxRoles bounds the roles that one caller brings along.
+	maxRoles = 1000
+)
+
+// Field computes one field of the request definition. It returns what a matcher can compare: a string, a
+// bool, a number, nil, a []any or a map[string]any of these. An error denies.
+type Field func(req *policy.Request, principal *policy.Principal) (any, error)
+
+// Roles returns the roles that the caller brings along, at most 1000. An error denies.
+type Roles func(req *policy.Request, principal *policy.Principal) ([]string, error)
+
+// Text is the text of a model or a policy. File names it in findings and in the rule of an outcome.
+type Text struct {
+	File string
+	Data []byte
+}
+
+// Config is what an [Enforcer] is built of.
+type Config struct {
+	// Name is the enforcer's own, for messages.
+	Name string
+	// Model and Policy are an ordinary Casbin model and policy.
+	Model, Policy Text
+	// Fields compute the request, by field name of the request definition. For sub, obj and act the
+	// defaults are the principal's ID, the request's path and its method.
+	Fields map[string]Field
+	// Roles count as role links of the request's subject, in the first role definition, g: g(r.sub, "admin")
+	// holds for a caller who brings the role admin, or a role that has admin by the policy's links, in
+	// whatever domain is asked about. The subject is the field sub, else the first. Nil: none.
+	Roles Roles
+	// AllowIfEmpty accepts a policy without rules under a model that then allows.
+	AllowIfEmpty bool
+}
+
+// Enforcer decides by one Casbin model and policy. It is the stage "authorize", immutable, and safe for use
+// by many goroutines at once.
+type Enforcer struct {
+	name       string
+	fields     []requestField
+	subject    int // the index of the subject's field
+	roles      Roles
+	evaluator  *evaluator
+	rules      int
+	asked      int          // the rules that an evaluation asks the matcher about
+	byRule     bool         // the matcher looks at rules
+	matcher    policy.Rule  // what decides where it does not
+	policyFile string
+}
+
+type requestField struct {
+	name  string
+	value Field
+}
+
+var defaultFields = map[string]Field{
+	"sub": func(_ *policy.Request, principal *policy.Principal) (any, error) { return principal.ID, nil },
+	"obj": func(req *policy.Request, _ *policy.Principal) (any, error) { return req.Path, nil },
+	"act": func(req *policy.Request, _ *policy.Principal) (any, error) { return req.Method, nil },
+}
+
+// New returns the Enforcer of that model and policy, and what reading them brought up, in the order of the
+// text. If a finding is an error, the Enforcer is nil.
+func New(cfg Config) (*Enforcer, policy.Findings) {
+	onModel, onPolicy := &report{file: cfg.Model.File}, &report{file: cfg.Policy.File}
+	e := build(cfg, onModel, onPolicy)
+	findings := append(ordered(onModel), ordered(onPolicy)...)
+	if findings.Err() != nil {
+		return nil, findings
+	}
+	return e, findings
+}
+
+func ordered(r *report) policy.Findings {
+	slices.SortStableFunc(r.findings, func(a, b *policy.Finding) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return r.findings
+}
+
+func build(cfg Config, onModel, onPolicy *report) *Enforcer {
+	m := readModel(cfg.Model.Data, onModel)
+	lines := readRules(cfg.Policy.Data, onPolicy)
+	if m == nil {
+		return nil
+	}
+	checkLiterals(m, onModel)
+	if !cfg.AllowIfEmpty {
+		checkDeniable(m, onModel)
+	}
+	e := &Enforcer{name: cfg.Name, roles: cfg.Roles, byRule: m.matcher.usesPolicy, policyFile: cfg.Policy.File}
+	e.matcher = policy.Rule{Text: "m = " + m.byKey["m"].value, Position: onModel.position(m.byKey["m"].at)}
+	e.readFields(cfg, m, onModel)
+	rules := checkRules(lines, m, onPolicy)
+	if err := compareReading(string(cfg.Model.Data), m); err != nil {
+		onModel.errorf(place{1, 1}, "%v", err)
+	}
+	if onModel.failed() || onPolicy.failed() {
+		return nil
+	}
+	var err error
+	e.evaluator, err = newEvaluator(string(cfg.Model.Data), rules, cfg.Roles != nil)
+	if err != nil {
+		onPolicy.errorf(place{}, "loading the rules into Casbin: %v", err)
+		return nil
+	}
+	e.rules = len(rules)
+	for i := range rules {
+		if rules[i].ptype() == "p" {
+			e.asked++
+		}
+	}
+	if e.asked == 0 {
+		checkEmpty(m, cfg.AllowIfEmpty, e.allowsAnyone, onPolicy)
+	}
+	return e
+}
+
+// readFields binds each field of the request definition to what computes it.
+func (e *Enforcer) readFields(cfg Config, m *modelDefinition, r *report) {
+	definition := m.requests["r"]
+	for _, f := range definition {
+		value := cfg.Fields[f.name]
+		if value == nil {
+			value = defaultFields[f.name]
+		}
+		if value == nil {
+			r.errorf(f.at, "enforcer %q does not say what the request's field %s is", cfg.Name, f.name)
+		}
+		e.fields = append(e.fields, requestField{f.name, value})
+	}
+	for name := range cfg.Fields {
+		if fieldIndex(definition, name) < 0 {
+			r.errorf(m.byKey["r"].at, "enforcer %q says what the field %q is, which the request definition does not have", cfg.Name, name)
+		}
+	}
+	e.subject = max(fieldIndex(definition, "sub"), 0)
+	if _, ok := m.roles["g"]; !ok && cfg.Roles != nil {
+		r.warnf(m.byKey["r"].at, "the caller's roles have no effect, because the model has no role definition")
+	}
+}
+
+// allowsAnyone reports whether Casbin allows requests that no rule can be meant for.
+func (e *Enforcer) allowsAnyone() bool {
+	return slices.ContainsFunc([]string{"", "nobody"}, func(text string) bool {
+		s, err := e.evaluator.take()
+		if err != nil {
+			return false
+		}
+		defer e.evaluator.give(s)
+		for i := range s.values {
+			s.values[i] = text
+		}
+		s.values[e.subject] = "nobody"
+		allowed, _, err := e.evaluator.enforce(s)
+		return err == nil && allowed
+	})
+}
+
+// Name returns "authorize".
+func (e *Enforcer) Name() string { return "authorize" }
+
+// Rules returns how many rules are in force: lines of the policy, role links among them, each counted once.
+func (e *Enforcer) Rules() int { return e.rules }
+
+// Evaluate permits the request or denies it, with the rule that decided. Where the model or a field cannot
+// be evaluated it returns a [*policy.StageError] with [policy.PolicyError]; for a request that may not wait,
+// [policy.ErrWouldWait] if there are more than 10,000 rules to ask.
+func (e *Enforcer) Evaluate(ctx context.Context, req *policy.Request, principal *policy.Principal) (policy.Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return policy.Outcome{}, &policy.StageError{Reason: policy.Deadline, Err: err}
+	}
+	if req.NoWait && e.asked > maxUnwaited {
+		return policy.Outcome{}, policy.ErrWouldWait
+	}
+	s, err := e.evaluator.take()
+	if err != nil {
+		return policy.Outcome{}, e.fault(err)
+	}
+	defer e.evaluator.give(s)
+	if err := e.fill(s, req, principal); err != nil {
+		return policy.Outcome{}, e.fault(err)
+	}
+	allowed, decided, err := e.evaluator.enforce(s)
+	if err != nil {
+		return policy.Outcome{}, e.fault(err)
+	}
+	return e.outcome(allowed, decided), nil
+}
+
+func (e *Enforcer) fault(err error) error {
+	return &policy.StageError{Reason: policy.PolicyError, Err: fmt.Errorf("enforcer %q: %w", e.name, err)}
+}
+
+func (e *Enforcer) outcome(allowed bool, decided *rule) policy.Outcome {
+	var by policy.Rule
+	switch {
+	case !e.byRule:
+		if allowed {
+			by = e.matcher
+		}
+		decided = nil // Casbin then names the first rule, whatever it says
+	case decided != nil:
+		by = policy.Rule{
+			Text:     decided.text,
+			Position: policy.Position{File: e.policyFile, Line: decided.line, Column: decided.columns[0]},
+		}
+	}
+	switch {
+	case allowed:
+		return policy.Outcome{Verdict: policy.Permitted, Rule: by}
+	case decided != nil:
+		return policy.Outcome{Verdict: policy.Denied, Reason: policy.DeniedByPolicy, Rule: by}
+	}
+	return policy.Outcome{Verdict: policy.Denied, Reason: policy.NoMatchingPolicy}
+}
+
+// fill sets the session's values, and the roles that the caller brings along.
+func (e *Enforcer) fill(s *session, req *policy.Request, principal *policy.Principal) error {
+	for i, field := range e.fields {
+		value, err := field.value(req, principal)
+		if err == nil {
+			value, err = checkValue(field.name, value)
+		}
+		if err != nil {
+			return fmt.Errorf("evaluating the request's field %s: %w", field.name, err)
+		}
+		s.values[i] = value
+	}
+	if e.roles == nil || s.own == nil {
+		return nil
+	}
+	subject, ok := s.values[e.subject].(string)
+	if !ok {
+		return nil // g takes names only
+	}
+	roles, err := e.roles(req, principal)
+	if err != nil {
+		return fmt.Errorf("evaluating the caller's roles: %w", err)
+	}
+	if len(roles) > maxRoles {
+		return fmt.Errorf("evaluating the caller's roles: %d of them, and at most %d are taken", len(roles), maxRoles)
+	}
+	s.own.bring(subject, roles)
+	return nil
+}
+
+var errNoSubject = errors.New("it is empty, and a policy is not asked about nobody")
+
+// checkValue returns the value in the form that Casbin's expressions compare, if they can.
+func checkValue(name string, value any) (any, error) {
+	switch v := value.(type) {
+	case string:
+		if v == "" && name == "sub" {
+			return nil, errNoSubject
+		}
+		for i := range len(v) {
+			if v[i] < ' ' || v[i] == 0x7f {
+				return nil, fmt.Errorf("byte %d is the control character 0x%02x", i, v[i])
+			}
+		}
+	case nil:
+		if name == "sub" {
+			return nil, errNoSubject
+		}
+	case []any:
+		return slices.Clip(v), nil // a call with a list as first argument appends to it
+	case json.Number:
+		return v.Float64()
+	case bool, map[string]any, float32, float64, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64:
+	default:
+		return nil, fmt.Errorf("a matcher cannot compare a value of type %T", value)
+	}
+	return value, nil
+}

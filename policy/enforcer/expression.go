@@ -1,0 +1,313 @@
+package enforcer
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	maxExpression = 16 << 10 // bytes; what parses it recurses with its length
+	maxNesting    = 200
+)
+
+// scope is what an expression may name.
+type scope struct {
+	fields    map[string]bool // "r.sub", "p.obj"
+	functions map[string]arity
+	inPolicy  bool // the expression stands in a rule, for eval
+}
+
+type arity struct{ least, most int }
+
+var builtins = map[string]arity{
+	"keyMatch": {2, 2}, "keyMatch2": {2, 2}, "keyMatch3": {2, 2}, "keyMatch4": {2, 2}, "keyMatch5": {2, 2},
+	"keyGet": {2, 2}, "keyGet2": {3, 3}, "keyGet3": {3, 3},
+	"regexMatch": {2, 2}, "ipMatch": {2, 2}, "globMatch": {2, 2}, "eval": {1, 1},
+}
+
+// scope returns what the matcher of that key may name. The verdict is that of m, which is asked with r and
+// p; the others are a program's business, and may name any definition.
+func (m *modelDefinition) scope(key string) scope {
+	s := scope{fields: map[string]bool{}, functions: maps.Clone(builtins)}
+	for _, definitions := range []map[string][]field{m.requests, m.policies} {
+		for name, fields := range definitions {
+			if key == "m" && len(name) > 1 {
+				continue
+			}
+			for _, f := range fields {
+				s.fields[name+"."+f.name] = true
+			}
+		}
+	}
+	for name, role := range m.roles {
+		s.functions[name] = arity{2, max(role.names, 2)}
+	}
+	return s
+}
+
+// inPolicy returns the scope of a rule's text under a matcher of this one.
+func (s scope) forRules() scope {
+	s.inPolicy = true
+	s.functions = maps.Clone(s.functions)
+	delete(s.functions, "eval") // which would let a rule's text recurse
+	return s
+}
+
+// expression is the text of a matcher, or of a rule that eval runs.
+type expression struct {
+	text  string
+	scope scope
+	place func(offset int) place
+
+	usesPolicy bool
+	tokens     []token
+}
+
+// pattern is the second argument of a function that matches patterns: a field of the policy, or a string
+// of the matcher.
+type pattern struct {
+	function string
+	field    string // "p.obj"
+	literal  string
+	at       place
+}
+
+// matchers are the functions whose second argument is a pattern.
+var matchers = map[string]bool{
+	"keyMatch": true, "keyMatch2": true, "keyMatch3": true, "keyMatch4": true, "keyMatch5": true,
+	"regexMatch": true, "ipMatch": true, "globMatch": true, "eval": true,
+}
+
+// check reports what is wrong with the expression, and returns the patterns in it.
+func (e *expression) check(r *report) []pattern {
+	if len(e.text) > maxExpression {
+		r.errorf(e.place(0), "the expression has %d bytes; at most %d are read", len(e.text), maxExpression)
+		return nil
+	}
+	if !e.tokenize(r) {
+		return nil
+	}
+	before := len(r.findings)
+	depth := 0
+	var patterns []pattern
+	for i, t := range e.tokens {
+		switch t.kind {
+		case tokenName:
+			patterns = append(patterns, e.checkName(i, r)...)
+		case tokenString:
+			e.checkString(t, r)
+		case tokenSymbol:
+			if t.text == "(" {
+				depth++
+			} else if t.text == ")" {
+				depth--
+			}
+			if depth > maxNesting {
+				r.errorf(e.place(t.offset), "parentheses nest deeper than %d", maxNesting)
+				return nil
+			}
+		}
+	}
+	if len(r.findings) == before { // its positions are coarser than ours
+		if err := parseExpression(e); err != nil {
+			r.errorf(e.place(0), "%v", err)
+		}
+	}
+	return patterns
+}
+
+func (e *expression) checkName(i int, r *report) []pattern {
+	t := e.tokens[i]
+	if i+1 < len(e.tokens) && e.tokens[i+1].text == "(" && e.tokens[i+1].kind == tokenSymbol && t.text != "in" && t.text != "IN" {
+		return e.checkCall(i, r)
+	}
+	if slices.Contains([]string{"true", "false", "in", "IN"}, t.text) {
+		return nil
+	}
+	name, attribute := e.fieldOf(t.text)
+	switch {
+	case name == "":
+		r.errorf(e.place(t.offset), "unknown name %s; known are %s", t.text, strings.Join(slices.Sorted(maps.Keys(e.scope.fields)), ", "))
+	case attribute && name[0] == 'p':
+		r.errorf(e.place(t.offset), "%s: a field of a rule is a string and has no attributes", t.text)
+	case t.glued && strings.Contains(t.text, "."):
+		r.errorf(e.place(t.offset), "Casbin does not recognise %s right after the sign before it; put a space between", t.text)
+	case name[0] == 'p':
+		e.usesPolicy = true
+	}
+	return nil
+}
+
+// fieldOf returns the field that a name begins with, as "r.sub", and whether an attribute of it is meant.
+// Casbin writes r_sub for r.sub, and so may the author.
+func (e *expression) fieldOf(name string) (field string, attribute bool) {
+	head, rest, _ := strings.Cut(name, ".")
+	if section, own, ok := strings.Cut(head, "_"); ok && e.scope.fields[section+"."+own] {
+		return section + "." + own, rest != ""
+	}
+	own, deeper, attribute := strings.Cut(rest, ".")
+	if !e.scope.fields[head+"."+own] || attribute && deeper == "" {
+		return "", false
+	}
+	return head + "." + own, attribute
+}
+
+func (e *expression) checkCall(i int, r *report) []pattern {
+	t := e.tokens[i]
+	at := e.place(t.offset)
+	want, ok := e.scope.functions[t.text]
+	if !ok {
+		r.errorf(at, "unknown function %s; known are %s", t.text, strings.Join(slices.Sorted(maps.Keys(e.scope.functions)), ", "))
+		return nil
+	}
+	args := e.arguments(i + 1)
+	if len(args) < want.least || len(args) > want.most {
+		r.errorf(at, "%s has %d arguments; it takes %s", t.text, len(args), want)
+		return nil
+	}
+	if !matchers[t.text] {
+		return nil
+	}
+	last := args[len(args)-1]
+	for _, a := range last {
+		if field, _ := e.fieldOf(a.text); a.kind == tokenName && field != "" && field[0] == 'r' {
+			r.errorf(e.place(a.offset), "%s would take what the caller sends, %s, for a pattern; the pattern must come from the policy", t.text, a.text)
+			return nil
+		}
+	}
+	if len(last) != 1 {
+		return nil
+	}
+	p := pattern{function: t.text, at: e.place(last[0].offset)}
+	if last[0].kind == tokenString {
+		p.literal = last[0].text
+		return []pattern{p}
+	}
+	p.field, _ = e.fieldOf(last[0].text)
+	return []pattern{p}
+}
+
+// arguments returns the tokens of each argument of the call whose parenthesis opens at i.
+func (e *expression) arguments(i int) [][]token {
+	var args [][]token
+	depth, start := 0, i+1
+	for j := i; j < len(e.tokens); j++ {
+		if e.tokens[j].kind != tokenSymbol {
+			continue
+		}
+		switch e.tokens[j].text {
+		case "(", "[":
+			depth++
+		case ")", "]":
+			depth--
+		}
+		if depth == 0 || depth == 1 && e.tokens[j].text == "," {
+			if j > start || len(args) > 0 {
+				args = append(args, e.tokens[start:j])
+			}
+			start = j + 1
+		}
+		if depth == 0 {
+			break
+		}
+	}
+	return args
+}
+
+func (e *expression) checkString(t token, r *report) {
+	at := e.place(t.offset)
+	if unescaped := casbinNames(`"` + t.text + `"`); unescaped != `"`+t.text+`"` {
+		r.errorf(at, "Casbin takes a part of the string %q for a field and reads it as %s", t.text, unescaped)
+	}
+	if !e.scope.inPolicy && strings.ContainsAny(t.text, "[]") && strings.Contains(e.text, "in") {
+		r.errorf(at, "Casbin reads the square brackets in the string %q as parentheses, because \"in\" occurs in the matcher; move the string into the policy", t.text)
+	}
+}
+
+type tokenKind uint8
+
+const (
+	tokenSymbol tokenKind = iota
+	tokenName
+	tokenString
+	tokenNumber
+)
+
+type token struct {
+	kind   tokenKind
+	text   string // of a string, what stands between its quotes
+	offset int
+	glued  bool // the sign before it keeps Casbin from seeing a field name
+}
+
+// beforeField are the signs after which Casbin recognises "r." and "p.".
+const beforeField = "()|&,=!><+-*/ \t"
+
+// tokenize splits the text where Casbin's expression parser does.
+func (e *expression) tokenize(r *report) bool {
+	for i := 0; i < len(e.text); {
+		c, size := utf8.DecodeRuneInString(e.text[i:])
+		start := i
+		switch {
+		case unicode.IsSpace(c):
+			i += size
+			continue
+		case c == '"' || c == '\'':
+			end := e.stringEnd(i + 1)
+			if end < 0 {
+				r.errorf(e.place(i), "a string that does not end")
+				return false
+			}
+			if e.text[end] != e.text[i] {
+				r.errorf(e.place(end), "the string begins with %c and holds %c, where Casbin ends it", c, e.text[end])
+				return false
+			}
+			e.tokens = append(e.tokens, token{kind: tokenString, text: e.text[i+1 : end], offset: i})
+			i = end + 1
+			continue
+		case unicode.IsLetter(c):
+			i += nameLength(e.text[i:])
+			glued := start > 0 && !strings.ContainsRune(beforeField, rune(e.text[start-1]))
+			e.tokens = append(e.tokens, token{tokenName, e.text[start:i], start, glued})
+			continue
+		case c >= '0' && c <= '9':
+			i += nameLength(e.text[i:])
+			e.tokens = append(e.tokens, token{kind: tokenNumber, text: e.text[start:i], offset: start})
+			continue
+		case c == '[' && e.scope.inPolicy:
+			r.errorf(e.place(i), "a square bracket; in a rule, write a list with parentheses")
+			return false
+		}
+		i += size
+		e.tokens = append(e.tokens, token{kind: tokenSymbol, text: e.text[start:i], offset: start})
+	}
+	return true
+}
+
+// stringEnd returns where the string ends whose text begins at i: at either quote. In a rule a backslash
+// escapes what follows; in a matcher Casbin doubles it, so that it stands for itself.
+func (e *expression) stringEnd(i int) int {
+	for ; i < len(e.text); i++ {
+		switch e.text[i] {
+		case '"', '\'':
+			return i
+		case '\\':
+			if e.scope.inPolicy {
+				i++
+			}
+		}
+	}
+	return -1
+}
+
+func nameLength(text string) int {
+	for i, c := range text {
+		if !unicode.IsLetter(c) && !unicode.IsDigit(c) && c != '_' && c != '.' {
+			return i
+		}
+	}
+	return len(text)
+}
