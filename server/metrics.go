@@ -68,10 +68,14 @@ func newMetrics(registry *prometheus.Registry, store *keys.Store, now func() tim
 func (m *metrics) decided(d *policy.Decision, took time.Duration) {
 	m.decisions.WithLabelValues(d.Route, d.Effect.String(), d.Reason.String()).Inc()
 	m.duration.Observe(took.Seconds())
-	var panicked *policy.PanicError
-	if d.Err != nil && errors.As(d.Err, &panicked) {
+	if d.Err != nil && isPanic(d.Err) {
 		m.panics.Inc()
 	}
+}
+
+func isPanic(err error) bool {
+	var panicked *policy.PanicError
+	return errors.As(err, &panicked)
 }
 
 // loaded counts an accepted load.

@@ -68,22 +68,26 @@ func newResponse(d *policy.Decision, grpcCaller bool) *authv3.CheckResponse {
 	if d.Effect != policy.Allow {
 		return newDenial(d, grpcCaller)
 	}
-	ok := &authv3.OkHttpResponse{
-		Headers:              overwrite(d.Set),
-		HeadersToRemove:      d.Remove,
-		ResponseHeadersToAdd: overwrite(d.Response),
-
-		QueryParametersToRemove: d.RemoveQuery,
+	var parts struct { // one allocation; there is an allowed response for nearly every check
+		response authv3.CheckResponse
+		status   statuspb.Status
+		choice   authv3.CheckResponse_OkResponse
+		ok       authv3.OkHttpResponse
 	}
+	ok := &parts.ok
+	ok.Headers = overwrite(d.Set)
+	ok.HeadersToRemove = d.Remove
+	ok.ResponseHeadersToAdd = overwrite(d.Response)
+	ok.QueryParametersToRemove = d.RemoveQuery
 	for _, parameter := range d.Query {
 		ok.QueryParametersToSet = append(ok.QueryParametersToSet,
 			&corev3.QueryParameter{Key: escapeQuery(parameter.Name), Value: escapeQuery(parameter.Value)})
 	}
-	return &authv3.CheckResponse{
-		Status:          &statuspb.Status{Code: int32(codes.OK)},
-		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},
-		DynamicMetadata: newMetadata(d),
-	}
+	parts.choice.OkResponse = ok
+	parts.response.Status = &parts.status // code 0 is OK
+	parts.response.HttpResponse = &parts.choice
+	parts.response.DynamicMetadata = newMetadata(d)
+	return &parts.response
 }
 
 // escapeQuery percent-encodes what goes into a query, a space included, because Envoy puts it there as it is.
@@ -148,9 +152,17 @@ func overwrite(mutations []policy.Mutation) []*corev3.HeaderValueOption {
 	if len(mutations) == 0 {
 		return nil
 	}
+	parts := make([]struct {
+		option corev3.HeaderValueOption
+		header corev3.HeaderValue
+	}, len(mutations))
 	options := make([]*corev3.HeaderValueOption, len(mutations))
 	for i, mutation := range mutations {
-		options[i] = header(mutation.Name, mutation.Value, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
+		part := &parts[i]
+		part.header.Key, part.header.Value = mutation.Name, mutation.Value
+		part.option.Header = &part.header
+		part.option.AppendAction = corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
+		options[i] = &part.option
 	}
 	return options
 }
@@ -162,18 +174,28 @@ func header(name, value string, action corev3.HeaderValueOption_HeaderAppendActi
 	}
 }
 
-// newMetadata is what later Envoy filters and the access log learn of the decision, denials included. They are
-// the operator's, so the reason is precise here. Text of the caller's is kept to valid UTF-8, which protobuf demands.
+// metadataNames are what later Envoy filters and the access log learn of a decision, in the order of
+// newMetadata's texts. The last two are there only where somebody was authenticated.
+var metadataNames = [...]string{"decision_id", "effect", "reason", "route", "principal", "provider"}
+
+// newMetadata describes the decision, denials included. Its readers are the operator's, so the reason is
+// precise here. Text of the caller's is kept to valid UTF-8, which protobuf demands.
 func newMetadata(d *policy.Decision) *structpb.Struct {
-	fields := map[string]*structpb.Value{
-		"decision_id": structpb.NewStringValue(d.ID),
-		"effect":      structpb.NewStringValue(d.Effect.String()),
-		"reason":      structpb.NewStringValue(d.Reason.String()),
-		"route":       structpb.NewStringValue(d.Route),
-	}
+	texts := [len(metadataNames)]string{d.ID, d.Effect.String(), d.Reason.String(), d.Route}
+	count := len(texts) - 2
 	if !d.Principal.Anonymous() {
-		fields["principal"] = structpb.NewStringValue(strings.ToValidUTF8(d.Principal.ID, "\uFFFD"))
-		fields["provider"] = structpb.NewStringValue(d.Principal.Provider)
+		texts[count], texts[count+1] = strings.ToValidUTF8(d.Principal.ID, "\uFFFD"), d.Principal.Provider
+		count = len(texts)
+	}
+	parts := make([]struct {
+		value structpb.Value
+		kind  structpb.Value_StringValue
+	}, count)
+	fields := make(map[string]*structpb.Value, count)
+	for i := range parts {
+		parts[i].kind.StringValue = texts[i]
+		parts[i].value.Kind = &parts[i].kind
+		fields[metadataNames[i]] = &parts[i].value
 	}
 	return &structpb.Struct{Fields: fields}
 }
