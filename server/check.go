@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -48,12 +49,16 @@ func newChecker(current *atomic.Pointer[Snapshot], m *metrics, logger *slog.Logg
 func (c *checker) Check(ctx context.Context, in *authv3.CheckRequest) (response *authv3.CheckResponse, _ error) {
 	snapshot, started := c.current.Load(), c.now()
 	defer func() {
-		if v := recover(); v != nil { // of the edge itself; the pipeline catches its own
-			d := policy.Refuse(policy.Internal, "")
-			d.Err = &policy.PanicError{Value: v, Stack: debug.Stack()}
-			response = c.answer(ctx, snapshot, &d, nil, isGRPC(in))
-			c.metrics.decided(&d, c.now().Sub(started))
+		v := recover() // of the edge itself; the pipeline catches its own
+		if v == nil {
+			return
 		}
+		d := policy.Refuse(policy.Internal, "")
+		d.Err = &policy.PanicError{Value: v, Stack: debug.Stack()}
+		c.metrics.decided(&d, 0) // how long it took is not known: the clock may be what panicked
+		response = newResponse(&d, false)
+		defer func() { _ = recover() }() // so may be the log; then the answer is what it is by now
+		response = c.answer(ctx, snapshot, &d, nil, isGRPC(in))
 	}()
 	d, req := c.question(ctx, snapshot, in, started)
 	response = c.answer(ctx, snapshot, &d, req, d.Effect != policy.Allow && isGRPC(in))
@@ -140,21 +145,34 @@ func (c *checker) record(ctx context.Context, which configv1.LogDecisions, d *po
 	if !c.logger.Enabled(ctx, level) {
 		return
 	}
+	detail := d.Detail
+	var panicked *policy.PanicError
+	if errors.As(d.Err, &panicked) {
+		detail = describePanic(panicked.Value)
+	}
 	attributes := []slog.Attr{
 		slog.String("decision_id", d.ID), slog.String("effect", d.Effect.String()), slog.String("reason", d.Reason.String()),
 		slog.String("route", d.Route), slog.String("stage", d.Stage), slog.Uint64("generation", d.Generation),
 		slog.String("principal", d.Principal.ID), slog.String("provider", d.Principal.Provider),
-		slog.String("rule", d.Rule.Text), slog.String("rule_at", d.Rule.Position.String()), slog.String("detail", d.Detail),
+		slog.String("rule", d.Rule.Text), slog.String("rule_at", d.Rule.Position.String()), slog.String("detail", detail),
 	}
 	if req != nil {
 		attributes = append(attributes, slog.String("request_id", req.ID), slog.String("method", req.Method),
 			slog.String("host", req.Host), slog.String("path", req.Path), slog.String("source", req.Source.Address))
 	}
-	var panicked *policy.PanicError
-	if errors.As(d.Err, &panicked) {
+	if panicked != nil {
 		attributes = append(attributes, slog.String("stack", string(panicked.Stack)))
 	}
 	c.logger.LogAttrs(ctx, level, "decision", attributes...)
+}
+
+// describePanic says what was panicked with. Only the runtime's own errors are written out: any other value may
+// hold what the code was looking at, a credential perhaps, and the stack beside it says where that was.
+func describePanic(value any) string {
+	if fault, ok := value.(runtime.Error); ok {
+		return "panic: " + fault.Error()
+	}
+	return fmt.Sprintf("panic with a %T", value)
 }
 
 // newDecisionID returns 128 random bits in hexadecimal. They name a decision and guard nothing.

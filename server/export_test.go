@@ -1,0 +1,80 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/kasbah-authz/kasbah/keys"
+	"github.com/kasbah-authz/kasbah/policy"
+	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
+)
+
+const (
+	AnswerMargin = answerMargin
+	MaxWaiting   = maxWaiting
+	PollEvery    = pollEvery
+)
+
+// Inject has a running server decide by those routes, whose stages are the test's own, until its next reload.
+func Inject(s *Server, routes []policy.Route) error {
+	pipeline, err := policy.NewPipeline(routes)
+	if err != nil {
+		return err
+	}
+	next := *s.current.Load()
+	next.pipeline = pipeline
+	s.current.Store(&next)
+	return nil
+}
+
+// Checker is the edge without a process around it.
+type Checker struct{ *checker }
+
+// CheckerConfig says what a Checker decides by.
+type CheckerConfig struct {
+	Routes  []policy.Route
+	Timeout time.Duration // of a decision whose caller names no deadline
+	Now     func() time.Time
+	Log     slog.Handler
+}
+
+// NewChecker returns a Checker. Without routes it is one that has no configuration yet.
+func NewChecker(cfg CheckerConfig) (*Checker, error) {
+	store, err := keys.NewStore(keys.Options{Client: &http.Client{}, Now: cfg.Now})
+	if err != nil {
+		return nil, err
+	}
+	var current atomic.Pointer[Snapshot]
+	if cfg.Routes != nil {
+		pipeline, err := policy.NewPipeline(cfg.Routes)
+		if err != nil {
+			return nil, err
+		}
+		current.Store(&Snapshot{
+			generation: 1, pipeline: pipeline, maxBody: 1 << 20, decisionTimeout: cfg.Timeout,
+			log: logging{decisions: configv1.LogDecisions_LOG_DECISIONS_DENIED},
+		})
+	}
+	m := newMetrics(prometheus.NewRegistry(), store, cfg.Now)
+	return &Checker{newChecker(&current, m, slog.New(cfg.Log), cfg.Now)}, nil
+}
+
+// Wait waits for the decisions that went on in the background.
+func (c *Checker) Wait() { c.waiting.Wait() }
+
+// Waiting is how many decisions hold a place of those that may wait.
+func (c *Checker) Waiting() int { return len(c.waitSlots) }
+
+// Panics is what kasbah_panics_total says.
+func (c *Checker) Panics() float64 {
+	var written dto.Metric
+	if err := c.metrics.panics.Write(&written); err != nil {
+		return -1
+	}
+	return written.GetCounter().GetValue()
+}
