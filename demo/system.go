@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/kasbah-authz/kasbah/envoy"
@@ -56,6 +57,8 @@ type System struct {
 
 	stop    context.CancelFunc
 	running []<-chan error // of the parts, in the order in which they were started
+	stopped sync.Once
+	fault   error // what went wrong, read after stopped
 }
 
 // CopyFiles writes the demo's configuration, model and policy into a folder, and replaces none that is there.
@@ -200,17 +203,18 @@ func (s *System) startEnvoy(ctx context.Context, options Options, upstream strin
 	return nil
 }
 
-// Stop stops everything and returns what went wrong meanwhile.
+// Stop stops everything and returns what went wrong meanwhile. Stopping it again returns the same.
 func (s *System) Stop() error {
-	if s.envoy != nil {
-		s.envoy.Stop()
-	}
-	s.stop()
-	var fault error
-	for _, part := range s.running {
-		fault = errors.Join(fault, <-part)
-	}
-	return fault
+	s.stopped.Do(func() {
+		if s.envoy != nil {
+			s.envoy.Stop()
+		}
+		s.stop()
+		for _, part := range s.running {
+			s.fault = errors.Join(s.fault, <-part)
+		}
+	})
+	return s.fault
 }
 
 // EnvoyAddr is where Envoy listens for callers, host:port.
