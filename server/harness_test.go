@@ -3,7 +3,6 @@ package server_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -158,7 +157,7 @@ func (f *fixture) run(cfg server.Config) {
 	f.server, f.stop, f.ended = s, stop, ended
 	f.t.Cleanup(func() {
 		stop()
-		if err, ok := <-ended; ok && err != nil {
+		if err, ok := <-f.ended; ok && err != nil {
 			f.t.Errorf("Run: %v", err)
 		}
 	})
@@ -281,4 +280,3 @@ func listen(t *testing.T) net.Listener {
 	return listener
 }
 
-var _ = fmt.Sprint

@@ -103,7 +103,6 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.health = health.NewServer()
 	s.setServing(false)
-	s.grpc = s.newGRPC(s.current.Load().settings)
 	if err := s.listen(registry); err != nil {
 		return nil, err
 	}
@@ -167,6 +166,7 @@ func Lint(path string, client *http.Client, now func() time.Time) policy.Finding
 func (s *Server) Run(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
+	s.grpc = s.newGRPC(s.current.Load().settings) // not in New: it starts goroutines
 	parts := s.parts(background)
 	failed := make(chan error, len(parts))
 	for what, run := range parts {
