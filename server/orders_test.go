@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"strings"
 	"sync"
 	"testing"
 
@@ -28,4 +29,13 @@ func startOrders(tb testing.TB, change func(files map[string]string)) *servertes
 		change(files)
 	}
 	return servertest.Start(tb, servertest.Options{Files: files})
+}
+
+// replaceOnce replaces what must be in the text.
+func replaceOnce(tb testing.TB, text, old, replacement string) string {
+	tb.Helper()
+	if !strings.Contains(text, old) {
+		tb.Fatalf("the text has no %q", old)
+	}
+	return strings.Replace(text, old, replacement, 1)
 }

@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"fmt"
-	"path/filepath"
+	"io/fs"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -22,15 +24,15 @@ const (
 
 // watch reloads when a file changes that the last load asked for, and on every signal of requests, until ctx ends.
 //
-// Folders are watched rather than files, because an editor's rename and Kubernetes' swap of the link "..data" change
-// which file a name means. Where a name is a link, the folder of the file behind it is watched as well.
+// Folders are watched rather than files, because an editor's rename, Kubernetes' swap of the link "..data" and a
+// release that takes the place of another change which file a name means.
 func (r *reloader) watch(ctx context.Context, requests <-chan struct{}) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watching files: %w", err)
 	}
 	defer watcher.Close()
-	watched := map[string]bool{}
+	watched := map[string]fs.FileInfo{}
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	for {
@@ -52,24 +54,40 @@ func (r *reloader) watch(ctx context.Context, requests <-chan struct{}) error {
 	}
 }
 
-// follow watches the folders of the files that the last load asked for, and no others.
-func (r *reloader) follow(watcher *fsnotify.Watcher, watched map[string]bool) {
-	wanted := map[string]bool{}
-	for _, path := range r.paths {
-		wanted[filepath.Dir(path)] = true
-		if target, err := filepath.EvalSymlinks(path); err == nil {
-			wanted[filepath.Dir(target)] = true
+// follow watches the folders on which the files of the last load depend, and no others. What changed there before
+// they were watched nobody told, so that it looks at the files once more, and again at what those name.
+func (r *reloader) follow(watcher *fsnotify.Watcher, watched map[string]fs.FileInfo) {
+	for range maxLinks { // bounded: somebody may go on turning links
+		wanted := map[string]bool{}
+		for _, path := range r.paths {
+			addFolders(wanted, path)
 		}
+		if !r.adjust(watcher, watched, wanted) || digestOf(r.paths) == r.digest {
+			return
+		}
+		r.reload()
 	}
+}
+
+// adjust makes watched what is wanted, and reports whether a folder is watched that was not before. A folder may have
+// gone, and another may have taken its name.
+func (r *reloader) adjust(watcher *fsnotify.Watcher, watched map[string]fs.FileInfo, wanted map[string]bool) (added bool) {
+	alive := watcher.WatchList()
 	for folder := range wanted {
-		if watched[folder] {
+		now, err := os.Stat(folder)
+		if before := watched[folder]; err == nil && before != nil && os.SameFile(before, now) && slices.Contains(alive, folder) {
 			continue
 		}
-		if err := watcher.Add(folder); err != nil {
+		_ = watcher.Remove(folder) // it may not be watched
+		delete(watched, folder)
+		if err == nil {
+			err = watcher.Add(folder)
+		}
+		if err != nil {
 			r.logger.Warn("watching a folder", "folder", folder, "error", err)
 			continue // asked for again after the next event or poll
 		}
-		watched[folder] = true
+		watched[folder], added = now, true
 	}
 	for folder := range watched {
 		if !wanted[folder] {
@@ -77,6 +95,7 @@ func (r *reloader) follow(watcher *fsnotify.Watcher, watched map[string]bool) {
 			delete(watched, folder)
 		}
 	}
+	return added
 }
 
 // settle returns when no event has come for the quiet time, or patience is over.
