@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -162,8 +163,12 @@ func bind(address string) (net.Listener, error) {
 	}
 	info, err := os.Lstat(path)
 	if err == nil && info.Mode().Type() == fs.ModeSocket {
-		if conn, err := net.Dial("unix", path); err == nil {
+		conn, err := net.Dial("unix", path)
+		if err == nil {
 			return nil, errors.Join(fmt.Errorf("%s is in use", address), conn.Close())
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) { // a queue that is full, a permission that is missing: somebody may be there
+			return nil, fmt.Errorf("%s may be in use: %w", address, err)
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("removing an old socket: %w", err)
@@ -172,8 +177,9 @@ func bind(address string) (net.Listener, error) {
 	return net.Listen("unix", path)
 }
 
+// ignoreClosed takes the end that was asked for as no fault, also where it came before the serving began.
 func ignoreClosed(err error) error {
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped) {
 		return nil
 	}
 	return err

@@ -39,3 +39,6 @@ func replaceOnce(tb testing.TB, text, old, replacement string) string {
 	}
 	return strings.Replace(text, old, replacement, 1)
 }
+
+// alice is a reader.
+var alice = keystest.Claims{Subject: "alice"}

@@ -202,7 +202,7 @@ func (s *Server) parts(ctx context.Context) map[string]func() error {
 		"fetching keys":              func() error { return s.store.Run(ctx) },
 		"watching the configuration": func() error { return s.reloader.watch(ctx, s.config.Reload) },
 		"becoming ready":             func() error { return s.becomeReady(ctx) },
-		"serving Envoy":              func() error { return s.grpc.Serve(s.listener) },
+		"serving Envoy":              func() error { return ignoreClosed(s.grpc.Serve(s.listener)) },
 	}
 	if s.admin != nil {
 		parts["serving the admin service"] = func() error { return ignoreClosed(s.admin.Serve(s.adminAt)) }

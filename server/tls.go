@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -45,15 +47,43 @@ func (c *compiler) tls(message *configv1.Tls) *tls.Config {
 		c.fault("server.tls.client_ca_file", err)
 		return cfg
 	}
-	cfg.ClientCAs = x509.NewCertPool()
-	if !cfg.ClientCAs.AppendCertsFromPEM(authorities) {
-		c.fault("server.tls.client_ca_file", errors.New("the file holds no certificate in PEM"))
+	if cfg.ClientCAs, err = readAuthorities(authorities); err != nil {
+		c.fault("server.tls.client_ca_file", err)
 	}
 	cfg.ClientAuth = tls.RequireAndVerifyClientCert
 	if names := message.GetClientNames(); len(names) > 0 {
 		cfg.VerifyConnection = func(state tls.ConnectionState) error { return checkClientName(state, names) }
 	}
 	return cfg
+}
+
+// readAuthorities reads certificates in PEM, all of them or none: a file that was cut would lock callers out. Text
+// between them is a comment.
+func readAuthorities(data []byte) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	count := 0
+	for {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("block %d is a %s, and only certificates may be here", count+1, block.Type)
+		}
+		authority, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("reading certificate %d: %w", count+1, err)
+		}
+		pool.AddCert(authority)
+		count, data = count+1, rest
+	}
+	switch {
+	case bytes.Contains(data, []byte("-----BEGIN")):
+		return nil, fmt.Errorf("what begins after certificate %d does not end", count)
+	case count == 0:
+		return nil, errors.New("the file holds no certificate in PEM")
+	}
+	return pool, nil
 }
 
 // checkClientName compares the names of the caller's certificate, whole, with those that may call.
