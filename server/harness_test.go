@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -27,7 +28,15 @@ import (
 	"github.com/kasbah-authz/kasbah/server"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if what := os.Getenv(benchChild); what != "" { // a server of the benchmarks
+		if err := serveBench(what); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds every wait for a condition.
 const patience = 20 * time.Second
@@ -279,4 +288,3 @@ func listen(t *testing.T) net.Listener {
 	}
 	return listener
 }
-
