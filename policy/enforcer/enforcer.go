@@ -59,9 +59,9 @@ type Enforcer struct {
 	roles      Roles
 	evaluator  *evaluator
 	rules      int
-	asked      int          // the rules that an evaluation asks the matcher about
-	byRule     bool         // the matcher looks at rules
-	matcher    policy.Rule  // what decides where it does not
+	asked      int         // the rules that an evaluation asks the matcher about
+	byRule     bool        // the matcher looks at rules
+	matcher    policy.Rule // what decides where it does not
 	policyFile string
 }
 

@@ -1,8 +1,10 @@
 package enforcer
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -21,6 +23,14 @@ type scope struct {
 }
 
 type arity struct{ least, most int }
+
+// String returns "2", or "2 to 4".
+func (a arity) String() string {
+	if a.least == a.most {
+		return strconv.Itoa(a.least)
+	}
+	return fmt.Sprintf("%d to %d", a.least, a.most)
+}
 
 var builtins = map[string]arity{
 	"keyMatch": {2, 2}, "keyMatch2": {2, 2}, "keyMatch3": {2, 2}, "keyMatch4": {2, 2}, "keyMatch5": {2, 2},
@@ -109,6 +119,7 @@ func (e *expression) check(r *report) []pattern {
 				r.errorf(e.place(t.offset), "parentheses nest deeper than %d", maxNesting)
 				return nil
 			}
+		case tokenNumber: // any will do
 		}
 	}
 	if len(r.findings) == before { // its positions are coarser than ours
