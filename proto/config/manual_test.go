@@ -12,8 +12,8 @@ import (
 
 const (
 	manualSource = "../kasbah/config/v1/config.proto"
-	manualFile = "../../docs/configuration.md"
-	manualHead = `# The configuration file
+	manualFile   = "../../docs/configuration.md"
+	manualHead   = `# The configuration file
 
 Made from the comments of [config.proto](../proto/kasbah/config/v1/config.proto) by a test of package proto/config; run it with
 ` + "`-update`" + ` after a change. Names are written as they stand here; durations as ` + "`200ms`, `5s`, `24h`" + `; values of an enum in lower case
@@ -45,7 +45,7 @@ leaves that value out.
 var (
 	manualMessage = regexp.MustCompile(`^(?:message|enum) (\w+) \{`)
 	manualField   = regexp.MustCompile(`^\s+(?:(repeated) )?([\w.]+|map<string, string>) (\w+) = \d+`)
-	manualValue    = regexp.MustCompile(`^\s+([A-Z][A-Z0-9_]+) = \d+`)
+	manualValue   = regexp.MustCompile(`^\s+([A-Z][A-Z0-9_]+) = \d+`)
 )
 
 // manual turns the schema's comments into the manual.
