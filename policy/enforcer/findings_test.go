@@ -77,7 +77,9 @@ func TestWarnings(t *testing.T) {
 		"a pattern that is a prefix":           {strings.Replace(rbac, "keyMatch2(", "keyMatch(", 1), "p, reader, /a*, GET"},
 	} {
 		e, findings := read(c[0], c[1])
-		if e == nil || !slices.ContainsFunc(findings, func(f *policy.Finding) bool { return f.Level == policy.LevelWarning && f.Line == 1 && f.File == "policy.csv" }) {
+		if e == nil || !slices.ContainsFunc(findings, func(f *policy.Finding) bool {
+			return f.Level == policy.LevelWarning && f.Line == 1 && f.File == "policy.csv"
+		}) {
 			t.Errorf("%s: %v", name, findings)
 		}
 	}
