@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +19,8 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/kasbah-authz/kasbah/envoy"
+	"github.com/kasbah-authz/kasbah/envoy/envoytest"
 	"github.com/kasbah-authz/kasbah/policy"
 	"github.com/kasbah-authz/kasbah/server"
 	"github.com/kasbah-authz/kasbah/testdata"
@@ -211,7 +214,7 @@ func TestTwoServersInOneProcess(t *testing.T) {
 	}
 }
 
-// TestSharedConfigurations: the demo's and the good ones load.
+// TestSharedConfigurations: the demo's, and the one that the manifests mount, load without a finding.
 func TestSharedConfigurations(t *testing.T) {
 	folder := t.TempDir()
 	if err := os.CopyFS(folder, testdata.Files()); err != nil {
@@ -219,6 +222,23 @@ func TestSharedConfigurations(t *testing.T) {
 	}
 	if findings := server.Lint(filepath.Join(folder, "demo/kasbah.yaml"), &http.Client{}, time.Now); len(findings) > 0 {
 		t.Errorf("the demo: %v", findings)
+	}
+	manifest, err := fs.ReadFile(envoy.Files(), "istio/config-map.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mounted, err := envoytest.ConfigMapData(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder = t.TempDir()
+	for name, text := range mounted {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if findings := server.Lint(filepath.Join(folder, "kasbah.yaml"), &http.Client{}, time.Now); len(findings) > 0 {
+		t.Errorf("the ConfigMap for Istio: %v", findings)
 	}
 }
 
