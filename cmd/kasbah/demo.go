@@ -62,7 +62,9 @@ func demoOnce(ctx context.Context, options demo.Options, std streams) (_ int, er
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
 	if options.Folder != "" {
-		err = os.CopyFS(temporary, os.DirFS(options.Folder))
+		if err = os.CopyFS(temporary, os.DirFS(options.Folder)); err != nil {
+			err = fmt.Errorf("copying the files of %s: %w", options.Folder, err)
+		}
 	} else {
 		err = demo.CopyFiles(temporary)
 	}
