@@ -103,11 +103,12 @@ func (c *checker) wait(ctx context.Context, snapshot *Snapshot, req *policy.Requ
 		return policy.Refuse(policy.Unavailable, fmt.Sprintf("%d decisions wait for the network already", maxWaiting))
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel() // not in the goroutine: a decision and the end of its context would be there at once
 	waited := *req // the goroutine may outlive this call, which goes on reading req
 	waited.NoWait = false
 	decided := make(chan policy.Decision, 1)
 	c.waiting.Go(func() {
-		defer func() { <-c.waitSlots; cancel() }()
+		defer func() { <-c.waitSlots }()
 		decided <- snapshot.pipeline.Decide(ctx, &waited)
 	})
 	select {
