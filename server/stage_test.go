@@ -49,3 +49,8 @@ func pause(d time.Duration) { <-time.After(d) }
 func everything(stages ...policy.Stage) []policy.Route {
 	return []policy.Route{{Name: "all", Matches: []policy.Match{{}}, Stages: stages}}
 }
+
+// refuse denies.
+func refuse(context.Context, *policy.Request) (policy.Outcome, error) {
+	return policy.Outcome{Reason: policy.DeniedByPolicy}, nil
+}
