@@ -92,7 +92,8 @@ func (l *load) fault(format string, arguments ...any) {
 	}
 }
 
-// work is one connection. It is opened once: a connection that ends is a request lost.
+// work is one connection. It is opened anew only where an answer says that it ends, as Envoy's do with a status of
+// 400; one that ends otherwise is a request lost.
 func (l *load) work() {
 	answered, latencies := map[string]int64{}, []time.Duration(nil)
 	defer func() {
