@@ -75,7 +75,11 @@ func (g *roleGraph) check(ordersRules bool, r *report) {
 	}
 	g.reportLong(depth, r)
 	g.reportCircle(ordersRules, r)
-	if ordersRules && total >= bound {
+	if !ordersRules {
+		return
+	}
+	g.reportDepths(r)
+	if total >= bound {
 		r.errorf(g.links[0].place(0), "the role links make %d paths or more, and Casbin walks each of them to order the rules by subject", bound)
 	}
 }
@@ -130,4 +134,54 @@ func (g *roleGraph) reportCircle(ordersRules bool, r *report) {
 		return
 	}
 	r.warnf(link.place(0), "the role links from %q lead back to it", link.fields()[0])
+}
+
+// depths is how far below roles that inherit nothing a name is.
+type depths struct {
+	root      string // one of those roles
+	several   bool   // there are others
+	low, high int
+}
+
+// reportDepths warns of a name below several roots in different depths. Casbin orders rules by the depth of
+// their subject, and takes it from whichever of the roots it happens to come to last.
+func (g *roleGraph) reportDepths(r *report) {
+	users, open := map[string][]string{}, map[string]int{}
+	for _, link := range g.links {
+		user, role := link.fields()[0], link.fields()[1]
+		users[role] = append(users[role], user)
+		open[user]++
+	}
+	below := map[string]*depths{}
+	var queue []string
+	for role := range users {
+		if open[role] == 0 {
+			below[role] = &depths{root: role}
+			queue = append(queue, role)
+		}
+	}
+	for len(queue) > 0 {
+		from := below[queue[0]]
+		for _, user := range users[queue[0]] {
+			below[user] = below[user].join(from)
+			if open[user]--; open[user] == 0 {
+				queue = append(queue, user)
+			}
+		}
+		queue = queue[1:]
+	}
+	for _, link := range g.links {
+		if d := below[link.fields()[0]]; d != nil && d.several && d.low != d.high {
+			r.warnf(link.place(0), "%q is %d role links below one role and %d below another, and Casbin takes either depth to order its rules by", link.fields()[0], d.low, d.high)
+			return
+		}
+	}
+}
+
+// join returns the depths of a name that is also one link below from.
+func (d *depths) join(from *depths) *depths {
+	if d == nil {
+		return &depths{from.root, from.several, from.low + 1, from.high + 1}
+	}
+	return &depths{d.root, d.several || from.several || from.root != d.root, min(d.low, from.low+1), max(d.high, from.high+1)}
 }

@@ -3,8 +3,6 @@ package enforcer
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -260,33 +258,4 @@ func (e *Enforcer) fill(s *session, req *policy.Request, principal *policy.Princ
 	}
 	s.own.bring(subject, roles)
 	return nil
-}
-
-var errNoSubject = errors.New("it is empty, and a policy is not asked about nobody")
-
-// checkValue returns the value in the form that Casbin's expressions compare, if they can.
-func checkValue(name string, value any) (any, error) {
-	switch v := value.(type) {
-	case string:
-		if v == "" && name == "sub" {
-			return nil, errNoSubject
-		}
-		for i := range len(v) {
-			if v[i] < ' ' || v[i] == 0x7f {
-				return nil, fmt.Errorf("byte %d is the control character 0x%02x", i, v[i])
-			}
-		}
-	case nil:
-		if name == "sub" {
-			return nil, errNoSubject
-		}
-	case []any:
-		return slices.Clip(v), nil // a call with a list as first argument appends to it
-	case json.Number:
-		return v.Float64()
-	case bool, map[string]any, float32, float64, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64:
-	default:
-		return nil, fmt.Errorf("a matcher cannot compare a value of type %T", value)
-	}
-	return value, nil
 }

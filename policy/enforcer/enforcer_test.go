@@ -214,3 +214,18 @@ func BenchmarkEvaluate(b *testing.B) {
 		}
 	})
 }
+
+// TestNumbers: every kind of number that an expression may give compares with a number of the matcher.
+func TestNumbers(t *testing.T) {
+	adult := strings.Replace(rbac, "m = g(r.sub, p.sub) && keyMatch2(r.obj, p.obj) && r.act == p.act", "m = r.sub >= 18 && r.act == p.act", 1)
+	for _, value := range []any{18, int8(18), int64(18), uint(18), uint8(18), uint64(18), float32(18), 18.0} {
+		e := ordinary(t, func(cfg *enforcer.Config) {
+			cfg.Model.Data, cfg.Policy.Data = []byte(adult), []byte("p, anyone, /x, GET\n")
+			cfg.Fields = map[string]enforcer.Field{"sub": func(*policy.Request, *policy.Principal) (any, error) { return value, nil }}
+		})
+		got, err := e.Evaluate(t.Context(), &policy.Request{Path: "/x", Method: "GET"}, &policy.Principal{ID: "alice"})
+		if err != nil || got.Verdict != policy.Permitted {
+			t.Errorf("%T: %+v, %v", value, got, err)
+		}
+	}
+}

@@ -58,7 +58,7 @@ func (m *modelDefinition) scope(key string) scope {
 	return s
 }
 
-// inPolicy returns the scope of a rule's text under a matcher of this one.
+// forRules returns the scope of a rule's text under a matcher of this one.
 func (s scope) forRules() scope {
 	s.inPolicy = true
 	s.functions = maps.Clone(s.functions)
@@ -82,6 +82,7 @@ type pattern struct {
 	function string
 	field    string // "p.obj"
 	literal  string
+	scope    scope // of the expression that it stands in
 	at       place
 }
 
@@ -192,7 +193,7 @@ func (e *expression) checkCall(i int, r *report) []pattern {
 	if len(last) != 1 {
 		return nil
 	}
-	p := pattern{function: t.text, at: e.place(last[0].offset)}
+	p := pattern{function: t.text, scope: e.scope, at: e.place(last[0].offset)}
 	if last[0].kind == tokenString {
 		p.literal = last[0].text
 		return []pattern{p}

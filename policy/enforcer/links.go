@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	// maxCachedNames bounds the role names that one session remembers.
-	maxCachedNames = 1 << 16
-	// maxCachedName is the longest name that a session remembers roles for, in bytes.
-	maxCachedName = 1 << 10
+	// maxCachedNames bounds the role names that one session remembers. What requests can fill is at most that
+	// many names of maxCachedName bytes: 4 MiB a session, of which there is about one for each processor.
+	maxCachedNames = 1 << 14
+	// maxCachedName is the longest name that a session remembers roles for, in bytes, its domain included.
+	maxCachedName = 256
 )
 
 // roleLinks are the role links of one role definition, which all sessions share.

@@ -10,8 +10,7 @@ import (
 // patternCheck checks what stands in the place of a pattern, each pattern once.
 type patternCheck struct {
 	report *report
-	scope  scope
-	byName map[string][]string // the functions that take "p.obj" for a pattern
+	byName map[string][]pattern // where "p.obj" is taken for a pattern
 	known  map[[2]string]verdict
 }
 
@@ -21,15 +20,11 @@ type verdict struct {
 	warning string
 }
 
-// newPatternCheck also checks the patterns that are strings of a matcher.
 func newPatternCheck(m *modelDefinition, r *report) *patternCheck {
-	c := &patternCheck{
-		report: r, scope: m.matcher.scope.forRules(),
-		byName: map[string][]string{}, known: map[[2]string]verdict{},
-	}
+	c := &patternCheck{report: r, byName: map[string][]pattern{}, known: map[[2]string]verdict{}}
 	for _, p := range m.patterns {
 		if p.field != "" {
-			c.byName[p.field] = append(c.byName[p.field], p.function)
+			c.byName[p.field] = append(c.byName[p.field], p)
 		}
 	}
 	return c
@@ -53,15 +48,15 @@ func checkLiterals(m *modelDefinition, r *report) {
 // check reports whether the value can stand in that field of a policy.
 func (c *patternCheck) check(name, value string, at place) bool {
 	ok := true
-	for _, function := range c.byName[name] {
-		if function == "eval" {
-			ok = c.checkRule(value, at) && ok
+	for _, p := range c.byName[name] {
+		if p.function == "eval" {
+			ok = c.checkRule(value, p.scope.forRules(), at) && ok
 			continue
 		}
-		v, known := c.known[[2]string{function, value}]
+		v, known := c.known[[2]string{p.function, value}]
 		if !known {
-			v = examine(function, value)
-			c.known[[2]string{function, value}] = v
+			v = examine(p.function, value)
+			c.known[[2]string{p.function, value}] = v
 		}
 		if v.err != nil {
 			c.report.errorf(at, "%v", v.err)
@@ -73,10 +68,10 @@ func (c *patternCheck) check(name, value string, at place) bool {
 	return ok
 }
 
-// checkRule checks the text of a rule that eval runs. It may name what any matcher may name.
-func (c *patternCheck) checkRule(text string, at place) bool {
+// checkRule checks the text of a rule that eval runs. It may name what the matcher around it may name.
+func (c *patternCheck) checkRule(text string, s scope, at place) bool {
 	before := c.report.counts
-	e := &expression{text: text, scope: c.scope, place: func(offset int) place { return place{at.line, at.column + offset} }}
+	e := &expression{text: text, scope: s, place: func(offset int) place { return place{at.line, at.column + offset} }}
 	for _, p := range e.check(c.report) {
 		if p.field == "" {
 			if v := examine(p.function, p.literal); v.err != nil {
