@@ -211,6 +211,9 @@ func casbinValue(section, value string) string {
 	return value
 }
 
+// asksRules reports whether Casbin asks that matcher about each rule, or once. It looks for these two letters.
+func asksRules(matcher string) bool { return strings.Contains(casbinValue("m", matcher), "p_") }
+
 // parseExpression returns what Casbin's expression parser has to say.
 func parseExpression(e *expression) (err error) {
 	defer func() {
@@ -262,6 +265,10 @@ func tryPattern(function, text string) (err error) {
 		err = checkKeyMatch4(text)
 	case "keyMatch5":
 		util.KeyMatch5("", text)
+	case "keyGet2":
+		util.KeyGet2("", text, "")
+	case "keyGet3":
+		util.KeyGet3("", text, "")
 	case "ipMatch":
 		if _, _, cidr := net.ParseCIDR(text); cidr != nil && net.ParseIP(text) == nil {
 			err = errors.New("it is neither an IP address nor a CIDR block")

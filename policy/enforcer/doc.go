@@ -12,8 +12,8 @@
 //	rules.go         policy text → rules with positions
 //	check.go         rules against the model; patterns.go their patterns; chains.go their role links
 //
-// Evaluation is Casbin's own and lives in casbin.go and links.go alone; what stands around it knows nothing
-// of Casbin. It is linear in the number of rules.
+// values.go makes of a request what a matcher compares. Evaluation is Casbin's own and lives in casbin.go
+// and links.go alone; what stands around it knows nothing of Casbin. It is linear in the number of rules.
 //
 // What this package guarantees:
 //

@@ -58,7 +58,7 @@ type Enforcer struct {
 	evaluator  *evaluator
 	rules      int
 	asked      int         // the rules that an evaluation asks the matcher about
-	byRule     bool        // the matcher looks at rules
+	byRule     bool        // the matcher is asked about each rule
 	matcher    policy.Rule // what decides where it does not
 	policyFile string
 }
@@ -103,7 +103,7 @@ func build(cfg Config, onModel, onPolicy *report) *Enforcer {
 	if !cfg.AllowIfEmpty {
 		checkDeniable(m, onModel)
 	}
-	e := &Enforcer{name: cfg.Name, roles: cfg.Roles, byRule: m.matcher.usesPolicy, policyFile: cfg.Policy.File}
+	e := &Enforcer{name: cfg.Name, roles: cfg.Roles, byRule: asksRules(m.matcher.text), policyFile: cfg.Policy.File}
 	e.matcher = policy.Rule{Text: "m = " + m.byKey["m"].value, Position: onModel.position(m.byKey["m"].at)}
 	e.readFields(cfg, m, onModel)
 	rules := checkRules(lines, m, onPolicy)
@@ -210,11 +210,8 @@ func (e *Enforcer) fault(err error) error {
 func (e *Enforcer) outcome(allowed bool, decided *rule) policy.Outcome {
 	var by policy.Rule
 	switch {
-	case !e.byRule:
-		if allowed {
-			by = e.matcher
-		}
-		decided = nil // Casbin then names the first rule, whatever it says
+	case allowed && !e.byRule:
+		by = e.matcher // Casbin then names the first rule, whatever it says
 	case decided != nil:
 		by = policy.Rule{
 			Text:     decided.text,

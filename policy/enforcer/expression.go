@@ -76,8 +76,8 @@ type expression struct {
 	tokens     []token
 }
 
-// pattern is the second argument of a function that matches patterns: a field of the policy, or a string
-// of the matcher.
+// pattern is what a function or an operator takes for a pattern: a field of the policy, or a string of the
+// matcher.
 type pattern struct {
 	function string
 	field    string // "p.obj"
@@ -86,10 +86,10 @@ type pattern struct {
 	at       place
 }
 
-// matchers are the functions whose second argument is a pattern.
-var matchers = map[string]bool{
-	"keyMatch": true, "keyMatch2": true, "keyMatch3": true, "keyMatch4": true, "keyMatch5": true,
-	"regexMatch": true, "ipMatch": true, "globMatch": true, "eval": true,
+// patternArguments are the functions that match patterns, and which of their arguments is one.
+var patternArguments = map[string]int{
+	"keyMatch": 1, "keyMatch2": 1, "keyMatch3": 1, "keyMatch4": 1, "keyMatch5": 1,
+	"keyGet": 1, "keyGet2": 1, "keyGet3": 1, "regexMatch": 1, "ipMatch": 1, "globMatch": 1, "eval": 0,
 }
 
 // check reports what is wrong with the expression, and returns the patterns in it.
@@ -150,6 +150,9 @@ func (e *expression) checkName(i int, r *report) []pattern {
 	case name[0] == 'p':
 		e.usesPolicy = true
 	}
+	if name != "" && e.behindMatch(i) {
+		return e.patternOf("regexMatch", e.tokens[i:i+1], r)
+	}
 	return nil
 }
 
@@ -180,26 +183,43 @@ func (e *expression) checkCall(i int, r *report) []pattern {
 		r.errorf(at, "%s has %d arguments; it takes %s", t.text, len(args), want)
 		return nil
 	}
-	if !matchers[t.text] {
+	index, ok := patternArguments[t.text]
+	if !ok {
 		return nil
 	}
-	last := args[len(args)-1]
-	for _, a := range last {
-		if field, _ := e.fieldOf(a.text); a.kind == tokenName && field != "" && field[0] == 'r' {
-			r.errorf(e.place(a.offset), "%s would take what the caller sends, %s, for a pattern; the pattern must come from the policy", t.text, a.text)
+	return e.patternOf(t.text, args[index], r)
+}
+
+// patternOf returns the pattern that stands in those tokens, where a single field or string does. What the
+// caller sends must not stand there at all: it would choose what it matches, and Casbin keeps some patterns.
+func (e *expression) patternOf(function string, tokens []token, r *report) []pattern {
+	for _, t := range tokens {
+		if field, _ := e.fieldOf(t.text); t.kind == tokenName && field != "" && field[0] == 'r' {
+			r.errorf(e.place(t.offset), "%s would take what the caller sends, %s, for a pattern; the pattern must come from the policy", function, t.text)
 			return nil
 		}
 	}
-	if len(last) != 1 {
+	if len(tokens) != 1 {
 		return nil
 	}
-	p := pattern{function: t.text, scope: e.scope, at: e.place(last[0].offset)}
-	if last[0].kind == tokenString {
-		p.literal = last[0].text
+	p := pattern{function: function, scope: e.scope, at: e.place(tokens[0].offset)}
+	if tokens[0].kind == tokenString {
+		p.literal = tokens[0].text
 		return []pattern{p}
 	}
-	p.field, _ = e.fieldOf(last[0].text)
+	p.field, _ = e.fieldOf(tokens[0].text)
+	if p.field == "" {
+		return nil // a number, say, which the function itself refuses
+	}
 	return []pattern{p}
+}
+
+// behindMatch reports whether the token at i is what =~ or !~ takes for a regular expression.
+func (e *expression) behindMatch(i int) bool {
+	for i--; i >= 0 && e.tokens[i].text == "("; i-- {
+		continue
+	}
+	return i >= 1 && e.tokens[i].kind == tokenSymbol && e.tokens[i].text == "~" && strings.Contains("=!", e.tokens[i-1].text)
 }
 
 // arguments returns the tokens of each argument of the call whose parenthesis opens at i.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/kasbah-authz/kasbah/policy"
 	"github.com/kasbah-authz/kasbah/policy/enforcer"
 )
@@ -199,6 +201,47 @@ func TestConfiguration(t *testing.T) {
 	_, findings := enforcer.New(enforcer.Config{Model: enforcer.Text{Data: []byte(acl)}, Policy: enforcer.Text{Data: []byte("p, a, b, c")}, Roles: principalRoles})
 	if findings.Err() != nil || !strings.Contains(findings.Error(), "the caller's roles have no effect") {
 		t.Errorf("roles without a role definition: %v", findings)
+	}
+}
+
+// TestAcceptedMatchersEvaluate: a matcher that New takes names nothing that Casbin does not know when it is asked, and
+// gives Casbin's verdict, however it is written.
+func TestAcceptedMatchersEvaluate(t *testing.T) {
+	atoms := []string{
+		"r.sub", "p.sub", "r.obj", "p.obj", "r_act", "p_act", "r.act", "p.act", "r2.sub", "p.x", "q", "true", "false", `"alice"`, `'/a'`, `"p.sub"`, `" r.sub"`, `"a[b]in"`, `"2020-01-01"`, `"\"`, "1", "in",
+		"g(r.sub, p.sub)", "keyMatch(r.obj, p.obj)", "keyMatch2(r.obj, '/:x')", "regexMatch(r.act, p.act)", "regexMatch(r.act, '^[a-z]+$')", "h(r.sub)", "g(r.sub)", "keyGet(r.obj, '/*')", "('alice', 'bob')", "['alice', 'bob']",
+	}
+	signs := []string{" == ", "==", " && ", " || ", "||", " in ", " != ", " + ", " =~ ", "?", " : ", " ", ".", ",", "&&!", " > "}
+	pool := [][]string{{"alice", "bob"}, {"/a", "/b"}, {"read"}}
+	taken := 0
+	rapid.Check(t, func(t *rapid.T) {
+		matcher := rapid.SampledFrom([]string{"", "!", "("}).Draw(t, "begin")
+		closing := strings.Repeat(")", len(strings.Trim(matcher, "!")))
+		for i := range rapid.IntRange(1, 4).Draw(t, "length") {
+			if i > 0 {
+				matcher += rapid.SampledFrom(signs).Draw(t, "sign")
+			}
+			matcher += rapid.SampledFrom(atoms).Draw(t, "atom")
+		}
+		s := &system{name: "drawn", request: pool, model: subjectObjectAction + "[role_definition]\ng = _, _\n" + allowSome + "[matchers]\nm = " + matcher + closing + "\n"}
+		const rules = "p, alice, /a, read\ng, bob, alice\n"
+		cfg := enforcer.Config{Name: "drawn", Fields: map[string]enforcer.Field{}, Model: enforcer.Text{File: "m", Data: []byte(s.model)}, Policy: enforcer.Text{File: "p", Data: []byte(rules)}}
+		if e, _ := enforcer.New(cfg); e == nil {
+			return
+		}
+		taken++
+		e, truth := build(t, s, rules, nil), oracle(t, s.model, rules)
+		for range 3 {
+			values := s.draw(t)
+			compare(t, e, truth, s, values)
+			_, err := e.Evaluate(t.Context(), request(s, values), &policy.Principal{})
+			if err != nil && (strings.Contains(err.Error(), "No parameter") || strings.Contains(err.Error(), "Undefined function") || strings.Contains(err.Error(), "Invalid token")) {
+				t.Fatalf("%s was taken: %v", matcher, err)
+			}
+		}
+	})
+	if taken == 0 {
+		t.Error("no matcher was taken at all")
 	}
 }
 

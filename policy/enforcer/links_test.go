@@ -128,6 +128,29 @@ func TestRolesInAnyGraph(t *testing.T) {
 	}
 }
 
+// TestRolesUnderDomainPatterns: a role that the caller brings leads on by links in domains that are patterns.
+func TestRolesUnderDomainPatterns(t *testing.T) {
+	s, _ := ordinarySystem(t, "domain_patterns")
+	e := build(t, s, "p, captain, fleet/*, ship, sail\ng, mate, captain, fleet/*\ng, cook, captain, fleet/one\n", principalRoles)
+	for _, c := range []struct {
+		role, domain string
+		want         policy.Verdict
+	}{
+		{"captain", "fleet/one", policy.Permitted},
+		{"mate", "fleet/one", policy.Permitted},
+		{"mate", "fleet/two", policy.Permitted},
+		{"cook", "fleet/one", policy.Permitted},
+		{"cook", "fleet/two", policy.Denied},
+		{"mate", "harbour", policy.Denied},
+		{"", "fleet/one", policy.Denied},
+	} {
+		got, err := e.Evaluate(t.Context(), request(s, []string{"hanna", c.domain, "ship", "sail"}), &policy.Principal{Roles: []string{c.role}})
+		if err != nil || got.Verdict != c.want {
+			t.Errorf("%s in %s: %+v, %v", c.role, c.domain, got, err)
+		}
+	}
+}
+
 // TestFloodOfOneName: many callers of the same two names, in two domains, each with roles of their own, all at
 // once; every verdict is the one that a fresh Casbin enforcer with just those links gives.
 func TestFloodOfOneName(t *testing.T) {
