@@ -34,7 +34,7 @@ func runDemo(ctx context.Context, args []string, std streams) int {
 		fmt.Fprint(std.err, "Usage: kasbah demo [FLAGS]\n       kasbah demo issuer|upstream [FLAGS]\n\n")
 		flags.PrintDefaults()
 	}
-	if code, ok := parse(flags, args, std); !ok {
+	if code, ok := parseAlone(flags, args, std); !ok {
 		return code
 	}
 	options := demo.Options{Folder: *folder, Envoy: *listen, Admin: *admin, Progress: std.err}
@@ -140,7 +140,7 @@ Ctrl-C ends all of it.
 func demoPart(ctx context.Context, part string, args []string, std streams) int {
 	flags := flag.NewFlagSet("kasbah demo "+part, flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:0", "the `address` to listen on")
-	if code, ok := parse(flags, args, std); !ok {
+	if code, ok := parseAlone(flags, args, std); !ok {
 		return code
 	}
 	service := demo.Upstream()

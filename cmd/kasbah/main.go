@@ -19,7 +19,7 @@ import (
 const (
 	exitOK       = 0
 	exitFindings = 1 // findings, a failed expectation, a fault while running
-	exitUsage    = 2 // wrong usage, or unreadable input
+	exitUsage    = 2 // wrong usage
 )
 
 // command is one subcommand.
@@ -85,6 +85,18 @@ func parse(flags *flag.FlagSet, args []string, std streams) (code int, ok bool) 
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK, false
 	case err != nil:
+		return exitUsage, false
+	}
+	return exitOK, true
+}
+
+// parseAlone is parse for a command without arguments.
+func parseAlone(flags *flag.FlagSet, args []string, std streams) (code int, ok bool) {
+	if code, ok := parse(flags, args, std); !ok {
+		return code, false
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(std.err, "%s: unexpected argument %q\n", flags.Name(), flags.Arg(0))
 		return exitUsage, false
 	}
 	return exitOK, true

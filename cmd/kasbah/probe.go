@@ -14,7 +14,7 @@ func probe(ctx context.Context, args []string, std streams) int {
 	flags := flag.NewFlagSet("kasbah probe", flag.ContinueOnError)
 	url := flags.String("url", "http://127.0.0.1:9192/readyz", "the `URL` to ask")
 	timeout := flags.Duration("timeout", 2*time.Second, "how long to wait for the answer")
-	if code, ok := parse(flags, args, std); !ok {
+	if code, ok := parseAlone(flags, args, std); !ok {
 		return code
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
