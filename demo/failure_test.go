@@ -119,6 +119,41 @@ func TestLargeRequests(t *testing.T) {
 	}
 }
 
+// An Envoy that takes more than envoy.yaml lets it, and opens the gate on an error, is answered all the same.
+func TestLargerThanAgreed(t *testing.T) {
+	g := newGate(t)
+	upstream := rawUpstream(t)
+	alice := bearer(g.issuer.Token(keystest.Claims{Subject: "alice"}))
+	for name, large := range map[string]struct {
+		attack
+		change func(*bootstrap)
+	}{
+		"headers": {
+			attack{headers: []string{"x-large: " + strings.Repeat("x", 6<<20)}},
+			func(b *bootstrap) { b.replace(b.manager(), "max_request_headers_kb", 8192) },
+		},
+		"a body": {
+			attack{method: "POST", body: strings.Repeat("x", 20<<20)},
+			func(b *bootstrap) {
+				b.replace(b.mapping(b.extAuthz(), "with_request_body"), "max_request_bytes", 32<<20)
+				b.replace(b.mapping(b.root, "static_resources", "listeners", 0), "per_connection_buffer_limit_bytes", 32<<20)
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := g.edge(t, "lax, "+name, upstream, lax, large.change)
+			denied := large.with(alice)
+			denied.target = "/admin"
+			o := e.try(t, denied)
+			mustBe(t, e, attack{target: name}, o, 403)
+			if o.served {
+				t.Error("a denied request was served")
+			}
+			e.noErrors(t)
+		})
+	}
+}
+
 // Where Kasbah's headers would be more than Envoy takes, the request is refused, and not passed on without them.
 func TestHeadersThatDoNotFit(t *testing.T) {
 	g := newGate(t)

@@ -28,19 +28,16 @@ import (
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
-const (
-	// checkOverhead is how much larger than the body a check message may be: headers, certificate, metadata.
-	checkOverhead = 256 << 10
-	// readyPatience is how long the first fetch of the key sets may hold back readiness. Afterwards the service is
-	// ready all the same: other routes are decided, and tokens are answered with 503 until keys come.
-	readyPatience = 10 * time.Second
-)
+// readyPatience is how long the first fetch of the key sets may hold back readiness. Afterwards the service is
+// ready all the same: other routes are decided, and tokens are answered with 503 until keys come.
+const readyPatience = 10 * time.Second
 
 // newGRPC makes the gRPC server: the Authorization service, health, and reflection where it is switched on.
 func (s *Server) newGRPC(settings *configv1.Server) *grpc.Server {
 	connection := settings.GetConnection()
 	options := []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(int(settings.GetMaxBodyBytes()) + checkOverhead),
+		grpc.ForceServerCodecV2(newLenientCodec()),
+		grpc.MaxRecvMsgSize(int(settings.GetMaxBodyBytes()) + messageOverhead),
 		grpc.MaxConcurrentStreams(connection.GetMaxConcurrentStreams()),
 		grpc.MaxHeaderListSize(16 << 10),
 		grpc.ConnectionTimeout(10 * time.Second),

@@ -242,15 +242,21 @@ func TestSharedConfigurations(t *testing.T) {
 	}
 }
 
-// TestTooLargeAMessage is refused by the transport, and the next one is answered.
-func TestTooLargeAMessage(t *testing.T) {
+// TestLargeMessages: one that is far larger than the bodies that are looked at is decided like any other. Only what no
+// Envoy sends is refused by the transport, and the next one is answered.
+func TestLargeMessages(t *testing.T) {
 	f := start(t, nil)
 	conn := f.dial()
 	large := get("/orders/7", f.token("alice"))
-	large.Attributes.Request.Http.RawBody = make([]byte, 4<<20)
-	_, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), large, grpc.MaxCallSendMsgSize(8<<20))
-	if grpcstatus.Code(err) != codes.ResourceExhausted {
-		t.Errorf("4 MiB: %v", err)
+	for size, want := range map[int]codes.Code{1 << 20: codes.OK, 4 << 20: codes.OK, 60 << 20: codes.OK, 66 << 20: codes.ResourceExhausted} {
+		large.Attributes.Request.Http.RawBody = make([]byte, size)
+		answer, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), large, grpc.MaxCallSendMsgSize(80<<20))
+		if got := grpcstatus.Code(err); got != want {
+			t.Errorf("%d MiB: %s, want %s: %v", size>>20, got, want, err)
+		}
+		if err == nil && answer.GetOkResponse() == nil {
+			t.Errorf("%d MiB: denied: %v", size>>20, answer)
+		}
 	}
 	if got := ask(t, conn, get("/orders/7", f.token("alice"))); got.GetOkResponse() == nil {
 		t.Errorf("the next one: %v", got)

@@ -29,7 +29,7 @@ func newRequest(check *authv3.CheckRequest, now time.Time, maxBody int) (*policy
 	attributes := check.GetAttributes()
 	http := attributes.GetRequest().GetHttp()
 	if http == nil {
-		return nil, errors.New("the check has no HTTP attributes")
+		return nil, errors.New("the check has no HTTP attributes, or is not a message that can be read")
 	}
 	path, query, err := canonicalPath(http.GetPath())
 	if err != nil {

@@ -144,6 +144,36 @@ func TestPathsOnTheWire(t *testing.T) {
 	}
 }
 
+// TestMessagesThatCannotBeRead are denied by an answer: an error would be for failure_mode_allow to decide (Envoy
+// CVE-2023-27488, where bytes that are not UTF-8 made the check unreadable).
+func TestMessagesThatCannotBeRead(t *testing.T) {
+	s := startOrders(t, nil)
+	notText := servertest.NewCheck("GET", "/healthz")
+	notText.Attributes.Source = &authv3.AttributeContext_Peer{Principal: "CN=QQQQ"}
+	good := grpcMessage(t, notText)
+	for name, message := range map[string][]byte{
+		"a principal that is not UTF-8": bytes.ReplaceAll(good, []byte("QQQQ"), []byte("\xff\xfe\xfd\xfc")),
+		"cut in the middle":             append(binary.BigEndian.AppendUint32([]byte{0}, 7), good[5:12]...),
+		"not protobuf":                  append(binary.BigEndian.AppendUint32([]byte{0}, 4), 0xff, 0xff, 0xff, 0xff),
+		"empty":                         {0, 0, 0, 0, 0},
+	} {
+		w, err := dialWire(s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, answer := w.call(checkMethod, message)
+		_ = w.Close() // nothing is left to lose
+		if status != "0" || len(answer) < 5 {
+			t.Errorf("%s: grpc-status %s and %d bytes, want an answer", name, status, len(answer))
+			continue
+		}
+		var response authv3.CheckResponse
+		if err := proto.Unmarshal(answer[5:], &response); err != nil || servertest.Status(&response) != 400 {
+			t.Errorf("%s: %v, %v, want 400", name, &response, err)
+		}
+	}
+}
+
 // TestAnswerToAnExactTimeout sends Envoy's own header and reads whenever the answer comes: it is an answer, not the
 // end of the time. The machine may stall for longer than the margin, so that one of a few tries has to show it; that
 // it is always so is shown in virtual time, by the tests of deadlines.

@@ -292,8 +292,8 @@ type Server struct {
 	// The limits of one connection from Envoy.
 	Connection *Connection `protobuf:"bytes,7,opt,name=connection,proto3" json:"connection,omitempty"`
 	// The longest body that is looked at, in bytes. It must be Envoy's `max_request_bytes` or less: over HTTP/2
-	// Envoy cuts a body there without saying so, and only this length then tells. A check message may be 256 KiB
-	// larger. Default 1048576.
+	// Envoy cuts a body there without saying so, and only this length then tells. A longer body is decided upon as
+	// one that was cut. A check message may be 64 MiB larger than this. Default 1048576.
 	MaxBodyBytes uint32 `protobuf:"varint,8,opt,name=max_body_bytes,json=maxBodyBytes,proto3" json:"max_body_bytes,omitempty"`
 	// The time a decision may take where the caller names no deadline. Default 1s.
 	DecisionTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=decision_timeout,json=decisionTimeout,proto3" json:"decision_timeout,omitempty"`
