@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/kasbah-authz/kasbah/policy"
@@ -31,12 +32,31 @@ type Text struct {
 	Data []byte
 }
 
+// Row is one row of a table of rules, as Casbin's adapters for databases write them.
+type Row struct {
+	// ID names the row in findings and stands for the line in the rule of an outcome.
+	ID int64
+	// Fields are the rule's type, then its fields, without the empty columns at the end. They may hold what
+	// the lines of a text cannot: commas, quotes, space.
+	Fields []string
+}
+
+// Table is a policy that stands in a table.
+type Table struct {
+	// Name names the table in findings and in the rule of an outcome, as a file's name does.
+	Name string
+	// Rows are in the order in which Casbin's adapters load them: by ID.
+	Rows []Row
+}
+
 // Config is what an [Enforcer] is built of.
 type Config struct {
 	// Name is the enforcer's own, for messages.
 	Name string
 	// Model and Policy are an ordinary Casbin model and policy.
 	Model, Policy Text
+	// Table is the policy in place of Policy, where it is not nil.
+	Table *Table
 	// Fields compute the request, by field name of the request definition. For sub, obj and act the
 	// defaults are the principal's ID, the request's path and its method.
 	Fields map[string]Field
@@ -56,7 +76,7 @@ type Enforcer struct {
 	subject    int // the index of the subject's field
 	roles      Roles
 	evaluator  *evaluator
-	rules      int
+	inForce    []rule
 	asked      int         // the rules that an evaluation asks the matcher about
 	byRule     bool        // the matcher is asked about each rule
 	matcher    policy.Rule // what decides where it does not
@@ -77,6 +97,9 @@ var defaultFields = map[string]Field{
 // New returns the Enforcer of that model and policy, and what reading them brought up, in the order of the
 // text. If a finding is an error, the Enforcer is nil.
 func New(cfg Config) (*Enforcer, policy.Findings) {
+	if cfg.Table != nil {
+		cfg.Policy.File = cfg.Table.Name
+	}
 	onModel, onPolicy := &report{file: cfg.Model.File}, &report{file: cfg.Policy.File}
 	e := build(cfg, onModel, onPolicy)
 	findings := append(ordered(onModel), ordered(onPolicy)...)
@@ -84,6 +107,13 @@ func New(cfg Config) (*Enforcer, policy.Findings) {
 		return nil, findings
 	}
 	return e, findings
+}
+
+func readPolicy(cfg Config, r *report) []rule {
+	if cfg.Table != nil {
+		return readRows(cfg.Table.Rows, r)
+	}
+	return readRules(cfg.Policy.Data, r)
 }
 
 func ordered(r *report) policy.Findings {
@@ -95,7 +125,7 @@ func ordered(r *report) policy.Findings {
 
 func build(cfg Config, onModel, onPolicy *report) *Enforcer {
 	m := readModel(cfg.Model.Data, onModel)
-	lines := readRules(cfg.Policy.Data, onPolicy)
+	lines := readPolicy(cfg, onPolicy)
 	if m == nil {
 		return nil
 	}
@@ -119,7 +149,7 @@ func build(cfg Config, onModel, onPolicy *report) *Enforcer {
 		onPolicy.errorf(place{}, "loading the rules into Casbin: %v", err)
 		return nil
 	}
-	e.rules = len(rules)
+	e.inForce = rules
 	for i := range rules {
 		if rules[i].ptype() == "p" {
 			e.asked++
@@ -176,7 +206,22 @@ func (e *Enforcer) allowsAnyone() bool {
 func (e *Enforcer) Name() string { return "authorize" }
 
 // Rules returns how many rules are in force: lines of the policy, role links among them, each counted once.
-func (e *Enforcer) Rules() int { return e.rules }
+func (e *Enforcer) Rules() int { return len(e.inForce) }
+
+// All yields the rules in force, in the order of the policy.
+func (e *Enforcer) All() iter.Seq[policy.Rule] {
+	return func(yield func(policy.Rule) bool) {
+		for i := range e.inForce {
+			if !yield(e.ruleOf(&e.inForce[i])) {
+				return
+			}
+		}
+	}
+}
+
+func (e *Enforcer) ruleOf(r *rule) policy.Rule {
+	return policy.Rule{Text: r.text, Position: policy.Position{File: e.policyFile, Line: r.line, Column: r.columns[0]}}
+}
 
 // Evaluate permits the request or denies it, with the rule that decided. Where the model or a field cannot
 // be evaluated it returns a [*policy.StageError] with [policy.PolicyError]; for a request that may not wait,
@@ -213,10 +258,7 @@ func (e *Enforcer) outcome(allowed bool, decided *rule) policy.Outcome {
 	case allowed && !e.byRule:
 		by = e.matcher // Casbin then names the first rule, whatever it says
 	case decided != nil:
-		by = policy.Rule{
-			Text:     decided.text,
-			Position: policy.Position{File: e.policyFile, Line: decided.line, Column: decided.columns[0]},
-		}
+		by = e.ruleOf(decided)
 	}
 	switch {
 	case allowed:

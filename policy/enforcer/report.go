@@ -59,13 +59,21 @@ func (r *report) checkLine(line string, number, limit int) bool {
 		r.errorf(place{number, limit}, "the line has %d bytes; at most %d are read", len(line), limit)
 		return false
 	}
-	for i, c := range line {
-		at := place{number, i + 1}
+	return r.checkText(line, place{number, 1})
+}
+
+// checkText is checkLine for a text that begins at that place, or, where the column is 0, somewhere in it.
+func (r *report) checkText(text string, start place) bool {
+	for i, c := range text {
+		at := start
+		if start.column > 0 {
+			at.column += i
+		}
 		switch {
 		case c >= ' ' && c < 0x7f || c == '\t':
 			continue
-		case c == utf8.RuneError && line[i] != "\ufffd"[0]:
-			r.errorf(at, "byte 0x%02x is not UTF-8", line[i])
+		case c == utf8.RuneError && text[i] != "\ufffd"[0]:
+			r.errorf(at, "byte 0x%02x is not UTF-8", text[i])
 		case string(c) == byteOrderMark:
 			r.errorf(at, "a byte-order mark; save the file as UTF-8 without one")
 		case c == '\r':

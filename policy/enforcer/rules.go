@@ -57,6 +57,25 @@ func readRules(text []byte, r *report) []rule {
 	return rules
 }
 
+// readRows returns the rules of a table's rows. Their columns are not known, so that findings name the row only.
+func readRows(rows []Row, r *report) []rule {
+	rules := make([]rule, 0, len(rows))
+	for i := range rows {
+		row := &rows[i]
+		at := place{line: int(row.ID)}
+		if len(row.Fields) == 0 {
+			r.errorf(at, "the row has no field")
+			continue
+		}
+		text := strings.Join(row.Fields, ", ")
+		if !r.checkText(text, at) {
+			continue
+		}
+		rules = append(rules, rule{row: row.Fields, text: text, line: int(row.ID), columns: make([]int, len(row.Fields))})
+	}
+	return rules
+}
+
 // split fills in the fields of a line and where they begin.
 func (r *rule) split(line string, indent int) error {
 	if !strings.Contains(line, `"`) {
