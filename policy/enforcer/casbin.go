@@ -23,7 +23,8 @@ type evaluator struct {
 	roles   map[string]*roleLinks // by role definition
 	index   map[*string]*rule     // by the first field of the rule's fields, as Casbin hands them back
 	pool    sync.Pool             // of *session
-	request int                   // the number of fields of a request
+	context casbin.EnforceContext
+	request int // the number of fields of a request
 }
 
 // session is one Casbin enforcer over the shared rules, for one evaluation at a time.
@@ -35,7 +36,7 @@ type session struct {
 }
 
 // newEvaluator loads the rules into Casbin. With tokenRoles the sessions know the caller's own roles.
-func newEvaluator(text string, rules []rule, tokenRoles bool) (ev *evaluator, err error) {
+func newEvaluator(text string, rules []rule, c Context, tokenRoles bool) (ev *evaluator, err error) {
 	defer recovered(&err)
 	parsed, err := model.NewModelFromString(text)
 	if err != nil {
@@ -47,7 +48,8 @@ func newEvaluator(text string, rules []rule, tokenRoles bool) (ev *evaluator, er
 		return nil, err
 	}
 	ev = &evaluator{loaded: enforcer.GetModel(), index: make(map[*string]*rule, len(rules))}
-	ev.request = len(ev.loaded["r"]["r"].Tokens)
+	ev.context = casbin.EnforceContext{RType: c.Request, PType: c.Policy, EType: c.Effect, MType: c.Matcher}
+	ev.request = len(ev.loaded["r"][c.Request].Tokens)
 	for i := range rules {
 		ev.index[&rules[i].row[1]] = &rules[i]
 	}
@@ -114,11 +116,25 @@ func (ev *evaluator) newSession() (s *session, err error) {
 	return s, nil
 }
 
+// decide asks Casbin about a request.
+func (ev *evaluator) decide(values []any, roles []string, subject int) (allowed bool, decided *rule, err error) {
+	s, err := ev.take()
+	if err != nil {
+		return false, nil, err
+	}
+	defer ev.give(s)
+	copy(s.values, values)
+	if name, ok := values[subject].(string); ok && s.own != nil {
+		s.own.bring(name, roles)
+	}
+	return ev.enforce(s)
+}
+
 // enforce asks Casbin about the session's values. The rule is the one that Casbin explains its verdict
 // with, nil where it names none.
 func (ev *evaluator) enforce(s *session) (allowed bool, decided *rule, err error) {
 	defer recovered(&err)
-	allowed, explained, err := s.enforcer.EnforceEx(s.values...)
+	allowed, explained, err := s.enforcer.EnforceEx(append([]any{ev.context}, s.values...)...)
 	if err != nil {
 		return false, nil, brief(err)
 	}
@@ -211,8 +227,43 @@ func casbinValue(section, value string) string {
 	return value
 }
 
-// asksRules reports whether Casbin asks that matcher about each rule, or once. It looks for these two letters.
-func asksRules(matcher string) bool { return strings.Contains(casbinValue("m", matcher), "p_") }
+// asksRules reports whether Casbin asks that matcher about each rule, or once. It looks for these letters.
+func asksRules(matcher, policy string) bool {
+	return strings.Contains(casbinValue("m", matcher), policy+"_")
+}
+
+// takesDomainPatterns reports whether Casbin takes the domains of role links for patterns. It looks for this text.
+func takesDomainPatterns(m *modelDefinition) bool {
+	return strings.Contains(casbinValue("m", m.byKey["m"].value), "keyMatch(r_dom, p_dom)")
+}
+
+// bySubject returns a function that orders rules as Casbin orders them under an effect by subject priority.
+func bySubject(text string, links []rule, policy string) func([]*rule) ([]*rule, error) {
+	return func(rules []*rule) (ordered []*rule, err error) {
+		defer recovered(&err)
+		m, err := model.NewModelFromString(text)
+		if err != nil {
+			return nil, err
+		}
+		byFields := make(map[*string]*rule, len(rules))
+		for _, r := range rules {
+			byFields[&r.row[1]] = r
+			m["p"][policy].Policy = append(m["p"][policy].Policy, r.fields())
+		}
+		for i := range links {
+			if links[i].ptype() == "g" {
+				m["g"]["g"].Policy = append(m["g"]["g"].Policy, links[i].fields())
+			}
+		}
+		if err := m.SortPoliciesBySubjectHierarchy(); err != nil {
+			return nil, err
+		}
+		for _, fields := range m["p"][policy].Policy {
+			ordered = append(ordered, byFields[&fields[0]])
+		}
+		return ordered, nil
+	}
+}
 
 // parseExpression returns what Casbin's expression parser has to say.
 func parseExpression(e *expression) (err error) {

@@ -8,8 +8,8 @@ import (
 // maxChain is how many role links Casbin follows from a name.
 const maxChain = 10
 
-// roleGraph is the role links of one role definition in one domain.
-type roleGraph struct {
+// chainGraph is the role links of one role definition in one domain.
+type chainGraph struct {
 	roles map[string][]string // of a name
 	users map[string]int      // how many links lead to a role and have not been walked
 	links []*rule
@@ -18,7 +18,7 @@ type roleGraph struct {
 // checkChains reports role links that Casbin does not follow to their end, or that lead back to where
 // they began.
 func checkChains(rules []rule, m *modelDefinition, r *report) {
-	graphs := map[[2]string]*roleGraph{}
+	graphs := map[[2]string]*chainGraph{}
 	for i := range rules {
 		link := &rules[i]
 		definition, ok := m.roles[link.ptype()]
@@ -31,7 +31,7 @@ func checkChains(rules []rule, m *modelDefinition, r *report) {
 		}
 		graph := graphs[key]
 		if graph == nil {
-			graph = &roleGraph{roles: map[string][]string{}, users: map[string]int{}}
+			graph = &chainGraph{roles: map[string][]string{}, users: map[string]int{}}
 			graphs[key] = graph
 		}
 		graph.add(link)
@@ -43,7 +43,7 @@ func checkChains(rules []rule, m *modelDefinition, r *report) {
 
 func compareKeys(a, b [2]string) int { return slices.Compare(a[:], b[:]) }
 
-func (g *roleGraph) add(link *rule) {
+func (g *chainGraph) add(link *rule) {
 	user, role := link.fields()[0], link.fields()[1]
 	g.roles[user] = append(g.roles[user], role)
 	g.users[role]++
@@ -52,7 +52,7 @@ func (g *roleGraph) add(link *rule) {
 
 // check walks the links from the names that nobody inherits, each link once when all that lead to it have
 // been walked; what cannot be walked so is on a circle or behind one.
-func (g *roleGraph) check(ordersRules bool, r *report) {
+func (g *chainGraph) check(ordersRules bool, r *report) {
 	depth := map[string]int{}
 	ways := map[string]int{} // how many lead to a name
 	total, bound := 0, maxWays+64*len(g.links)
@@ -89,7 +89,7 @@ func (g *roleGraph) check(ordersRules bool, r *report) {
 const maxWays = 1 << 20
 
 // leaves returns the names that nobody inherits.
-func (g *roleGraph) leaves() []string {
+func (g *chainGraph) leaves() []string {
 	var leaves []string
 	known := map[string]bool{}
 	for _, link := range g.links {
@@ -102,7 +102,7 @@ func (g *roleGraph) leaves() []string {
 	return leaves
 }
 
-func (g *roleGraph) reportLong(depth map[string]int, r *report) {
+func (g *chainGraph) reportLong(depth map[string]int, r *report) {
 	for _, link := range g.links {
 		user, role := link.fields()[0], link.fields()[1]
 		if depth[user] == maxChain && depth[role] == maxChain+1 {
@@ -114,7 +114,7 @@ func (g *roleGraph) reportLong(depth map[string]int, r *report) {
 
 // reportCircle reports one circle, where there is any. Every name that was not walked is inherited by
 // another such name, so that going from role to user among them must come round.
-func (g *roleGraph) reportCircle(ordersRules bool, r *report) {
+func (g *chainGraph) reportCircle(ordersRules bool, r *report) {
 	to := map[string]*rule{} // a link to each role
 	var link *rule
 	for _, l := range slices.Backward(g.links) {
@@ -145,7 +145,7 @@ type depths struct {
 
 // reportDepths warns of a name below several roots in different depths. Casbin orders rules by the depth of
 // their subject, and takes it from whichever of the roots it happens to come to last.
-func (g *roleGraph) reportDepths(r *report) {
+func (g *chainGraph) reportDepths(r *report) {
 	users, open := map[string][]string{}, map[string]int{}
 	for _, link := range g.links {
 		user, role := link.fields()[0], link.fields()[1]

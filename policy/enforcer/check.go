@@ -99,6 +99,12 @@ func isInteger(text string) bool {
 	return err == nil
 }
 
+// integer returns what a text stands for that isInteger has seen.
+func integer(text string) int {
+	n, _ := strconv.Atoi(text)
+	return n
+}
+
 // checkSpace warns of space that Casbin keeps, and of what looks like a comment and is none.
 func (c *ruleCheck) checkSpace(rule *rule) {
 	for i, value := range rule.row {
@@ -145,7 +151,7 @@ func checkEmpty(m *modelDefinition, allowIfEmpty bool, allows func() bool, r *re
 
 // checkDeniable reports a model under which nothing is ever denied, because no rule can say so.
 func checkDeniable(m *modelDefinition, r *report) {
-	if m.effect == denyOverride && fieldIndex(m.policies["p"], "eft") < 0 {
-		r.errorf(m.byKey["p"].place(0), "p has no field eft, so no rule can deny, and under the effect %s every request is allowed", m.effect)
+	if m.effect == denyOverride && fieldIndex(m.policies[m.context.Policy], "eft") < 0 {
+		r.errorf(m.byKey[m.context.Policy].place(0), "%s has no field eft, so no rule can deny, and under the effect %s every request is allowed", m.context.Policy, m.effect)
 	}
 }

@@ -38,13 +38,13 @@ var builtins = map[string]arity{
 	"regexMatch": {2, 2}, "ipMatch": {2, 2}, "globMatch": {2, 2}, "eval": {1, 1},
 }
 
-// scope returns what the matcher of that key may name. The verdict is that of m, which is asked with r and
-// p; the others are a program's business, and may name any definition.
+// scope returns what the matcher of that key may name. The matcher of the context is asked with the context's
+// request and policy; the others are a program's business, and may name any definition.
 func (m *modelDefinition) scope(key string) scope {
 	s := scope{fields: map[string]bool{}, functions: maps.Clone(builtins)}
 	for _, definitions := range []map[string][]field{m.requests, m.policies} {
 		for name, fields := range definitions {
-			if key == "m" && len(name) > 1 {
+			if key == m.context.Matcher && name != m.context.Request && name != m.context.Policy {
 				continue
 			}
 			for _, f := range fields {

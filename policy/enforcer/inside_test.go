@@ -168,7 +168,7 @@ func TestSettledValues(t *testing.T) {
 // TestSessionsForget: nothing of a request is left in a session, and what is remembered of names is bounded.
 func TestSessionsForget(t *testing.T) {
 	text := "[request_definition]\nr = sub\n[policy_definition]\np = sub\n[role_definition]\ng = _, _\n[policy_effect]\ne = " + allowOverride + "\n[matchers]\nm = g(r.sub, p.sub)\n"
-	ev, err := newEvaluator(text, readRules([]byte("p, reader\ng, editor, reader"), &report{}), true)
+	ev, err := newEvaluator(text, readRules([]byte("p, reader\ng, editor, reader"), &report{}), Context{}.withDefaults(), true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strconv"
@@ -29,8 +30,20 @@ const (
 
 var effects = []string{allowOverride, denyOverride, allowAndDeny, priority, subjectPriority}
 
+// Context says which definitions of a model decide, for a model that has several of a kind. It is Casbin's
+// EnforceContext. An empty name stands for the first: r, p, e, m.
+type Context struct{ Request, Policy, Effect, Matcher string }
+
+func (c Context) withDefaults() Context {
+	return Context{
+		Request: cmp.Or(c.Request, "r"), Policy: cmp.Or(c.Policy, "p"),
+		Effect: cmp.Or(c.Effect, "e"), Matcher: cmp.Or(c.Matcher, "m"),
+	}
+}
+
 // modelDefinition is a model that was read and found whole.
 type modelDefinition struct {
+	context  Context
 	byKey    map[string]*definition
 	requests map[string][]field // by key: r, r2, …
 	policies map[string][]field // p, p2, …
@@ -58,8 +71,9 @@ var (
 )
 
 // readModel returns the model, or nil where the report holds an error.
-func readModel(text []byte, r *report) *modelDefinition {
+func readModel(text []byte, context Context, r *report) *modelDefinition {
 	m := &modelDefinition{
+		context:  context.withDefaults(),
 		byKey:    map[string]*definition{},
 		requests: map[string][]field{}, policies: map[string][]field{}, roles: map[string]role{},
 	}
@@ -73,6 +87,11 @@ func readModel(text []byte, r *report) *modelDefinition {
 	for _, section := range []string{"request_definition", "policy_definition", "policy_effect", "matchers"} {
 		if m.byKey[sectionKeys[section]] == nil {
 			r.errorf(place{1, 1}, "the model defines no %s, in section [%s]", sectionKeys[section], section)
+		}
+	}
+	for _, key := range []string{m.context.Request, m.context.Policy, m.context.Effect, m.context.Matcher} {
+		if len(key) > 1 && m.byKey[key] == nil {
+			r.errorf(place{1, 1}, "the configuration asks for the definition %s, which the model does not have", key)
 		}
 	}
 	for key, d := range m.byKey {
@@ -171,7 +190,7 @@ func readRole(d *definition, r *report) role {
 }
 
 func (m *modelDefinition) checkEffect(r *report) {
-	d := m.byKey["e"]
+	d := m.byKey[m.context.Effect]
 	m.effect = strings.ReplaceAll(d.value, "p_eft", "p.eft")
 	if !slices.Contains(effects, m.effect) {
 		r.errorf(d.place(0), "unknown effect %q; Casbin knows these, letter by letter: %s", d.value, strings.Join(effects, "; "))
@@ -194,11 +213,11 @@ func (m *modelDefinition) readMatchers(r *report) {
 		}
 		e := &expression{text: d.value, scope: m.scope(key), place: d.place}
 		m.patterns = append(m.patterns, e.check(r)...)
-		if key == "m" {
+		if key == m.context.Matcher {
 			m.matcher = e
 		}
 	}
 	if m.effect == denyOverride && m.matcher != nil && !m.matcher.usesPolicy {
-		r.errorf(m.byKey["m"].place(0), "the matcher names no field of the policy, and under the effect %s every request is then allowed", denyOverride)
+		r.errorf(m.byKey[m.context.Matcher].place(0), "the matcher names no field of the policy, and under the effect %s every request is then allowed", denyOverride)
 	}
 }

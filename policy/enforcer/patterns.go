@@ -11,17 +11,17 @@ import (
 type patternCheck struct {
 	report *report
 	byName map[string][]pattern // where "p.obj" is taken for a pattern
-	known  map[[2]string]verdict
+	known  map[[2]string]patternFault
 }
 
-// verdict is what was found of a pattern: an error, a warning, or neither.
-type verdict struct {
+// patternFault is what was found of a pattern: an error, a warning, or neither.
+type patternFault struct {
 	err     error
 	warning string
 }
 
 func newPatternCheck(m *modelDefinition, r *report) *patternCheck {
-	c := &patternCheck{report: r, byName: map[string][]pattern{}, known: map[[2]string]verdict{}}
+	c := &patternCheck{report: r, byName: map[string][]pattern{}, known: map[[2]string]patternFault{}}
 	for _, p := range m.patterns {
 		if p.field != "" {
 			c.byName[p.field] = append(c.byName[p.field], p)
@@ -83,29 +83,29 @@ func (c *patternCheck) checkRule(text string, s scope, at place) bool {
 }
 
 // examine returns what is wrong with a pattern that the function is given.
-func examine(function, text string) verdict {
+func examine(function, text string) patternFault {
 	if err := tryPattern(function, text); err != nil {
-		return verdict{err: fmt.Errorf("%q is no pattern for %s: %w", text, function, err)}
+		return patternFault{err: fmt.Errorf("%q is no pattern for %s: %w", text, function, err)}
 	}
 	switch function {
 	case "regexMatch":
 		if !anchored(text) {
-			return verdict{warning: fmt.Sprintf("the regular expression %q is not anchored, so that it matches inside longer text; write ^…$", text)}
+			return patternFault{warning: fmt.Sprintf("the regular expression %q is not anchored, so that it matches inside longer text; write ^…$", text)}
 		}
 	case "keyMatch":
 		star := strings.IndexByte(text, '*')
 		if star > 0 && text[star-1] != '/' {
-			return verdict{warning: fmt.Sprintf("%q matches everything that begins with %q, as %q; a * belongs behind a slash", text, text[:star], text[:star]+"x")}
+			return patternFault{warning: fmt.Sprintf("%q matches everything that begins with %q, as %q; a * belongs behind a slash", text, text[:star], text[:star]+"x")}
 		}
 		if star >= 0 && star < len(text)-1 {
-			return verdict{warning: fmt.Sprintf("keyMatch ignores what stands behind the first * of %q", text)}
+			return patternFault{warning: fmt.Sprintf("keyMatch ignores what stands behind the first * of %q", text)}
 		}
 	case "keyMatch2", "keyMatch3", "keyMatch4", "keyMatch5":
 		if strings.Contains(strings.ReplaceAll(text, "/*", ""), "*") {
-			return verdict{warning: fmt.Sprintf("a * of %q that is not behind a slash repeats the character before it, as in a regular expression", text)}
+			return patternFault{warning: fmt.Sprintf("a * of %q that is not behind a slash repeats the character before it, as in a regular expression", text)}
 		}
 	}
-	return verdict{}
+	return patternFault{}
 }
 
 // anchored reports whether the expression matches whole texts only.

@@ -1,0 +1,294 @@
+package enforcer
+
+import (
+	"hash/maphash"
+	"net"
+	"net/netip"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"unicode/utf8"
+)
+
+const (
+	// rememberedKeys is the number of texts whose patterns are remembered, a power of two.
+	rememberedKeys = 1 << 9
+	// maxKey is the longest text, in bytes, and maxKeyPatterns the most patterns, that are remembered.
+	maxKey         = 256
+	maxKeyPatterns = 256
+)
+
+// patternIndex finds those of a column's patterns that match a text, for one function.
+type patternIndex struct {
+	function string
+	matchers map[symbol]matcher
+
+	equal  map[string][]symbol // patterns that match one text
+	shapes []*shape            // patterns of whole segments
+	begins *prefixes           // patterns that match all texts with a prefix
+	asks   *prefixes           // patterns that match some of them
+	blocks map[netip.Prefix][]symbol
+	bits   []netip.Prefix // the kinds of blocks that occur: family and length
+
+	seed   maphash.Seed
+	places [rememberedKeys]atomic.Pointer[keyPatterns]
+}
+
+// keyPatterns are the patterns that match one text.
+type keyPatterns struct {
+	key      string
+	patterns []symbol
+}
+
+// newPatternIndex compiles the patterns of a column. What Casbin would panic at has been refused before.
+func newPatternIndex(s *symbols, function string, patterns []symbol) (*patternIndex, error) {
+	x := &patternIndex{
+		function: function,
+		matchers: make(map[symbol]matcher, len(patterns)),
+		equal:    map[string][]symbol{}, begins: newPrefixes(), asks: newPrefixes(), blocks: map[netip.Prefix][]symbol{},
+		seed: maphash.MakeSeed(),
+	}
+	for _, id := range patterns {
+		compiled, err := newMatcher(function, s.text(id))
+		if err != nil {
+			return nil, err
+		}
+		x.matchers[id] = compiled
+		x.add(s.text(id), id, compiled)
+	}
+	return x, nil
+}
+
+func (x *patternIndex) add(pattern string, id symbol, compiled matcher) {
+	switch x.function {
+	case "keyMatch":
+		if prefix, _, ok := strings.Cut(pattern, "*"); ok {
+			x.begins.add(prefix, id)
+		} else {
+			x.equal[pattern] = append(x.equal[pattern], id)
+		}
+	case "ipMatch":
+		x.addAddress(id, compiled)
+	case "globMatch":
+		prefix := pattern[:len(pattern)-len(strings.TrimLeft(pattern, ordinary))]
+		x.asks.add(strings.TrimRight(prefix, "/"), id) // a/** matches a too
+	case "regexMatch":
+		x.asks.add(literalPrefix(pattern), id)
+	default:
+		if !x.addShape(pattern, id) {
+			x.asks.add(literalPrefix(expressionOf(x.function, pattern)), id)
+		}
+	}
+}
+
+// ordinary are characters that stand for themselves in every kind of pattern.
+const ordinary = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/-_~%@=,;&!"
+
+// literalPrefix returns a text that whatever matches the expression begins with.
+func literalPrefix(expression string) string {
+	parsed, err := syntax.Parse(expression, syntax.Perl)
+	if err != nil {
+		return ""
+	}
+	parsed = parsed.Simplify()
+	if parsed.Op != syntax.OpConcat || len(parsed.Sub) < 2 || parsed.Sub[0].Op != syntax.OpBeginText {
+		return ""
+	}
+	literal := parsed.Sub[1]
+	if literal.Op != syntax.OpLiteral || literal.Flags&syntax.FoldCase != 0 {
+		return ""
+	}
+	prefix, _, _ := strings.Cut(string(literal.Rune), string(utf8.RuneError)) // which also stands for a byte that is not UTF-8
+	return prefix
+}
+
+func (x *patternIndex) addAddress(id symbol, compiled matcher) {
+	m, ok := compiled.(*ipMatch)
+	if !ok {
+		return
+	}
+	address, bits := m.address, 128
+	if m.block != nil {
+		address = m.block.IP
+		bits, _ = m.block.Mask.Size()
+	}
+	short := address.To4()
+	switch {
+	case short == nil:
+		short = address.To16()
+	case m.block == nil:
+		bits = 32
+	case len(m.block.Mask) != net.IPv4len: // a block of IPv6 in which IPv4 lies
+		x.asks.add("", id)
+		return
+	}
+	ip, _ := netip.AddrFromSlice(short)
+	block := netip.PrefixFrom(ip, bits).Masked()
+	x.blocks[block] = append(x.blocks[block], id)
+	kind := netip.PrefixFrom(zeroAddress(ip), bits)
+	if !slices.Contains(x.bits, kind) {
+		x.bits = append(x.bits, kind)
+	}
+}
+
+func zeroAddress(like netip.Addr) netip.Addr {
+	if like.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// matching returns the patterns that match the text, sorted. It may be shared.
+func (x *patternIndex) matching(key string) []symbol {
+	place := &x.places[maphash.String(x.seed, key)&(rememberedKeys-1)]
+	if known := place.Load(); known != nil && known.key == key {
+		return known.patterns
+	}
+	found := x.find(key)
+	if len(key) <= maxKey && len(found) <= maxKeyPatterns {
+		place.Store(&keyPatterns{key: strings.Clone(key), patterns: found})
+	}
+	return found
+}
+
+func (x *patternIndex) find(key string) []symbol {
+	var found []symbol
+	found = append(found, x.equal[key]...)
+	found = x.begins.of(key, found)
+	if len(x.shapes) > 0 {
+		found = x.findShapes(key, found)
+	}
+	if len(x.bits) > 0 {
+		found = x.findAddress(key, found)
+	}
+	certain := len(found)
+	found = x.asks.of(key, found)
+	kept := found[:certain]
+	for _, id := range found[certain:] {
+		if holds, err := x.matchers[id].match(key); holds || err != nil {
+			kept = append(kept, id)
+		}
+	}
+	slices.Sort(kept)
+	return kept
+}
+
+func (x *patternIndex) findAddress(key string, found []symbol) []symbol {
+	parsed := net.ParseIP(key)
+	if short := parsed.To4(); short != nil {
+		parsed = short
+	}
+	ip, ok := netip.AddrFromSlice(parsed)
+	if !ok {
+		return found
+	}
+	for _, kind := range x.bits {
+		if kind.Addr().Is4() == ip.Is4() {
+			block, _ := ip.Prefix(kind.Bits())
+			found = append(found, x.blocks[block]...)
+		}
+	}
+	return found
+}
+
+// shape is where patterns have names and where they have texts: /orders/:id and /users/:name have the same
+// one. Among a million patterns there are few shapes.
+type shape struct {
+	segments int
+	names    uint64 // bit i: segment i is a name
+	rest     bool   // what follows the segments is any text behind a slash
+	patterns map[string][]symbol
+	confirm  bool // the patterns hold more than their shape says
+}
+
+// maxSegments is the most segments of a shape.
+const maxSegments = 64
+
+// addShape takes a pattern of whole segments: each is a text, a name, or, at the end, everything.
+func (x *patternIndex) addShape(pattern string, id symbol) bool {
+	segments := strings.Split(pattern, "/")
+	s := shape{confirm: x.function == "keyMatch4"} // where equal names stand for equal texts
+	if last := len(segments) - 1; last > 0 && segments[last] == "*" {
+		s.rest, segments = true, segments[:last]
+	}
+	if len(segments) > maxSegments {
+		return false
+	}
+	s.segments = len(segments)
+	var key []byte
+	for i, segment := range segments {
+		switch {
+		case isName(x.function, segment):
+			s.names |= 1 << i
+			key = append(key, ':', '/')
+		case strings.Trim(segment, ordinary) == "":
+			key = append(append(append(key, '='), segment...), '/')
+		default:
+			return false
+		}
+	}
+	at := slices.IndexFunc(x.shapes, func(other *shape) bool {
+		return other.segments == s.segments && other.names == s.names && other.rest == s.rest
+	})
+	if at < 0 {
+		s.patterns = map[string][]symbol{}
+		at = len(x.shapes)
+		x.shapes = append(x.shapes, &s)
+	}
+	x.shapes[at].patterns[string(key)] = append(x.shapes[at].patterns[string(key)], id)
+	return true
+}
+
+// isName reports whether a segment of a pattern matches any segment.
+func isName(function, segment string) bool {
+	if function == "keyMatch2" {
+		return len(segment) > 1 && segment[0] == ':'
+	}
+	return len(segment) > 2 && segment[0] == '{' && strings.IndexByte(segment, '}') == len(segment)-1
+}
+
+func (x *patternIndex) findShapes(key string, found []symbol) []symbol {
+	whole := key
+	if x.function == "keyMatch5" {
+		whole, _, _ = strings.Cut(key, "?")
+	}
+	var buffer [maxKey]byte
+	segments := strings.Count(whole, "/") + 1
+	breaks := strings.IndexByte(whole, '\n') >= 0 // which no .* goes beyond
+	for _, s := range x.shapes {
+		if s.segments > segments || s.rest != (s.segments < segments) {
+			continue
+		}
+		looked, ok := s.key(whole, buffer[:0])
+		if !ok {
+			continue
+		}
+		for _, id := range s.patterns[string(looked)] {
+			if s.confirm || breaks {
+				if holds, err := x.matchers[id].match(key); !holds && err == nil {
+					continue
+				}
+			}
+			found = append(found, id)
+		}
+	}
+	return found
+}
+
+// key returns what a pattern of that shape would have to be to match the text.
+func (s *shape) key(text string, key []byte) ([]byte, bool) {
+	for i := range s.segments {
+		segment, rest, _ := strings.Cut(text, "/")
+		text = rest
+		if s.names&(1<<i) == 0 {
+			key = append(append(append(key, '='), segment...), '/')
+			continue
+		}
+		if segment == "" {
+			return nil, false
+		}
+		key = append(key, ':', '/')
+	}
+	return key, true
+}

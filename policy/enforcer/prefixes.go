@@ -1,0 +1,42 @@
+package enforcer
+
+import (
+	"maps"
+	"slices"
+)
+
+// prefixes finds those of many prefixes that a text begins with, by one look for each length that occurs.
+type prefixes struct {
+	symbols map[string][]symbol
+	lengths []int // that occur, ascending
+	known   map[symbol]bool
+}
+
+func newPrefixes() *prefixes {
+	return &prefixes{symbols: map[string][]symbol{}, known: map[symbol]bool{}}
+}
+
+func (p *prefixes) clone() *prefixes {
+	return &prefixes{symbols: maps.Clone(p.symbols), lengths: slices.Clone(p.lengths), known: maps.Clone(p.known)}
+}
+
+func (p *prefixes) has(id symbol) bool { return p.known[id] }
+
+func (p *prefixes) add(prefix string, id symbol) {
+	p.known[id] = true
+	p.symbols[prefix] = append(slices.Clip(p.symbols[prefix]), id)
+	if at, found := slices.BinarySearch(p.lengths, len(prefix)); !found {
+		p.lengths = slices.Insert(p.lengths, at, len(prefix))
+	}
+}
+
+// of appends the symbols of the prefixes of text.
+func (p *prefixes) of(text string, found []symbol) []symbol {
+	for _, length := range p.lengths {
+		if length > len(text) {
+			break
+		}
+		found = append(found, p.symbols[text[:length]]...)
+	}
+	return found
+}
