@@ -22,6 +22,8 @@ type comparison struct {
 	which  []any // what Casbin is given before a request
 	values []any // of the request that is being compared
 	fields []string
+
+	allowed bool // Casbin's last verdict
 }
 
 // newComparison builds both. Its error is a fault of the texts, by either reader.
@@ -59,6 +61,7 @@ func newComparison(modelText, rules string, ctx enforcer.Context) (*comparison, 
 func (c *comparison) compare(ctx context.Context, values ...any) error {
 	c.values = values
 	want, explained, wantErr := c.truth.EnforceEx(slices.Concat(c.which, values)...)
+	c.allowed = want
 	got, err := c.ours.Evaluate(ctx, &policy.Request{}, &policy.Principal{})
 	switch {
 	case (err == nil) != (wantErr == nil):

@@ -10,11 +10,12 @@ import (
 
 // frame is what an expression is evaluated with: one request, and one rule.
 type frame struct {
-	values []value  // of the request's fields
-	row    []symbol // of the rule's fields
-	within *layered // what the rule's symbols mean, its patterns and the role links
-	caller caller
-	held   []heldRoles // what was found out about names in this request
+	values  []value  // of the request's fields
+	row     []symbol // of the rule's fields
+	within  *layered // what the rule's symbols mean, its patterns and the role links
+	caller  caller
+	held    []heldRoles // what was found out about names in this request
+	symbols []symbol    // room for that
 }
 
 var errKinds = errors.New("an operator is given values of a kind that it does not take")
@@ -34,6 +35,8 @@ func (f *frame) evaluate(n *node) (value, error) {
 		return f.values[n.field].attribute(n.name, n.path)
 	case opCall:
 		return f.call(n)
+	case opMatches:
+		return f.matches(n)
 	case opList:
 		list, err := f.arguments(n.args)
 		elements := make([]any, len(list))
@@ -222,13 +225,33 @@ func (f *frame) call(n *node) (value, error) {
 		return matched(compiled.match(args[0].text))
 	}
 	domain := ""
-	if len(args) > 2 {
+	if len(args) > 2 && f.within.program.names.roles[n.name].names > 2 {
 		domain = args[2].text
 	}
 	return boolean(f.hasRole(n.name, args[0].text, args[1].text, domain)), nil
 }
 
 func matched(holds bool, err error) (value, error) { return boolean(holds), err }
+
+// matches is the operator =~. Unlike a function it takes no list for its elements.
+func (f *frame) matches(n *node) (value, error) {
+	v, fast, err := f.callPlain(n)
+	if fast || err != nil {
+		return v, err
+	}
+	key, err := f.evaluate(n.args[0])
+	if err != nil {
+		return value{}, err
+	}
+	if key.kind != isString {
+		return value{}, errKinds
+	}
+	compiled, err := newMatcher(n.name, f.within.text(f.row[n.args[1].field])) // a rule that is not there has empty fields
+	if err != nil {
+		return value{}, err
+	}
+	return matched(compiled.match(key.text))
+}
 
 // callPlain is call for what a matcher has in all but strange cases: a pattern that was compiled, and a string.
 func (f *frame) callPlain(n *node) (v value, fast bool, err error) {

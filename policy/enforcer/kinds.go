@@ -95,7 +95,7 @@ func (s *needs) infer(n *node) kind {
 			s.add(need{n, anyKind})
 		}
 		return anyKind
-	case opCall:
+	case opCall, opMatches:
 		return s.inferCall(n)
 	case opAnd, opOr, opNot:
 		for _, arg := range n.args {

@@ -185,7 +185,7 @@ func (q *query) forget() {
 	clear(q.values)
 	clear(q.held)
 	clear(q.sets)
-	q.values, q.held, q.sets = q.values[:0], q.held[:0], q.sets[:0]
+	q.values, q.held, q.sets, q.frame.symbols = q.values[:0], q.held[:0], q.sets[:0], q.frame.symbols[:0]
 	q.caller, q.within, q.row = caller{}, nil, nil
 }
 
@@ -212,7 +212,7 @@ func (q *query) decideInOrder() (verdict, error) {
 	p := q.within.program
 	var firstAllow *rule
 	for at := range q.within.inOrder() {
-		holds, err := q.matches(at.layer, at.rule)
+		holds, err := q.holds(at.layer, at.rule)
 		if err != nil {
 			return verdict{}, err
 		}

@@ -126,7 +126,7 @@ func lookup(n *node) (column int, ways []source, ok bool) {
 			ways = append(ways, source{key: element})
 		}
 		return n.args[0].field, ways, true
-	case opCall:
+	case opCall, opMatches:
 		return lookupCall(n)
 	}
 	return 0, nil, false

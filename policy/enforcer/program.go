@@ -57,7 +57,7 @@ func newProgram(m *modelDefinition) (*program, error) {
 
 // collect finds the columns whose texts are compiled.
 func (p *program) collect(n *node) {
-	if at, ok := patternArguments[n.name]; ok && n.op == opCall && at < len(n.args) && n.args[at].op == opPolicy {
+	if at, ok := patternArguments[n.name]; ok && (n.op == opCall || n.op == opMatches) && at < len(n.args) && n.args[at].op == opPolicy {
 		c := patternColumn{n.name, n.args[at].field}
 		compiled := n.name != "keyGet" && n.name != "keyGet2" && n.name != "keyGet3"
 		switch {

@@ -3,6 +3,7 @@ package enforcer
 import (
 	"hash/maphash"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -96,39 +97,62 @@ func (g *roleGraph) of(key uint64) []uint32 {
 	return g.links.of(key)
 }
 
-// holds returns what the name is by those links in that domain, itself first; extra are roles that it has
-// besides.
-func (g *roleGraph) holds(s *symbols, name, domain string, extra []symbol) []symbol {
-	domains := []symbol{s.find(domain)}
-	if g.domains != nil {
-		domains = g.domains.of(domain, domains)
-	}
-	roles := []symbol{s.find(name)}
-	seen := map[symbol]bool{roles[0]: true}
-	reach := func(role symbol) {
-		if !seen[role] {
-			seen[role] = true
-			roles = append(roles, role)
-		}
-	}
-	from := 0
-	for depth := range maxChain {
-		until := len(roles)
-		for _, user := range roles[from:until] {
+// holds appends what the name is by those links in those domains, itself first; extra are roles that it has
+// besides. It gives up, and returns false, at more than most of them.
+func (g *roleGraph) holds(roles []symbol, name symbol, domains, extra []symbol, most int) ([]symbol, bool) {
+	walk := roleWalk{roles: append(roles, name), start: len(roles), most: most}
+	from := walk.start
+	for depth := 0; depth < maxChain && from < len(walk.roles); depth++ {
+		until := len(walk.roles)
+		for ; from < until; from++ {
 			for _, domain := range domains {
-				for _, role := range g.of(linkKey(user, domain)) {
-					reach(symbol(role))
+				for _, role := range g.of(linkKey(walk.roles[from], domain)) {
+					walk.reach(symbol(role))
 				}
 			}
 		}
 		if depth == 0 {
 			for _, role := range extra {
-				reach(role)
+				walk.reach(role)
 			}
 		}
-		from = until
+		if walk.given {
+			return roles, false
+		}
 	}
-	return roles
+	return walk.roles, true
+}
+
+// roleWalk collects roles, each once.
+type roleWalk struct {
+	roles       []symbol
+	start, most int
+	seen        map[symbol]bool // once there are many
+	given       bool            // it has given up
+}
+
+const fewRoles = 32
+
+func (w *roleWalk) reach(role symbol) {
+	found := w.roles[w.start:]
+	switch {
+	case w.given:
+		return
+	case len(found) == w.most:
+		w.given = true
+		return
+	case w.seen == nil && slices.Contains(found, role), w.seen[role]:
+		return
+	case w.seen == nil && len(found) == fewRoles:
+		w.seen = make(map[symbol]bool, 2*fewRoles)
+		for _, known := range found {
+			w.seen[known] = true
+		}
+	}
+	if w.seen != nil {
+		w.seen[role] = true
+	}
+	w.roles = append(w.roles, role)
 }
 
 // caller is whose request it is, and the roles that it brings along.
@@ -141,7 +165,7 @@ type caller struct {
 type heldRoles struct {
 	definition, name, domain string
 	brought                  []string
-	symbols                  []symbol // sorted; noSymbol may be among them
+	symbols                  []symbol // sorted where they are many; noSymbol may be among them
 }
 
 // is reports whether these are the roles that are looked for.
@@ -167,7 +191,7 @@ func (m *roleMemory) place(definition, name, domain string, brought []string) *a
 	return &m.places[h&(rememberedNames-1)]
 }
 
-// roles returns what a name is in that role definition, sorted.
+// roles returns what a name is in that role definition, sorted where that is much.
 func (f *frame) roles(definition, name, domain string) []symbol {
 	var brought []string
 	if definition == f.within.ownRoles && name == f.caller.subject {
@@ -178,23 +202,44 @@ func (f *frame) roles(definition, name, domain string) []symbol {
 			return f.held[i].symbols
 		}
 	}
+	held := heldRoles{definition: definition, name: name, domain: domain, brought: brought}
+	if len(brought) == 0 && f.hold(&held, maxForgotten) {
+		f.held = append(f.held, held)
+		return held.symbols
+	}
 	place := f.within.memory.place(definition, name, domain, brought)
 	if known := place.Load(); known != nil && known.is(definition, name, domain, brought) {
 		f.held = append(f.held, *known)
 		return known.symbols
 	}
-	extra := make([]symbol, 0, len(brought))
-	for _, role := range brought {
-		if id := f.within.find(role); id != noSymbol && role != "" {
-			extra = append(extra, id)
-		}
-	}
-	held := heldRoles{definition: definition, name: name, domain: domain, brought: brought}
-	held.symbols = f.within.graphs[definition].holds(f.within.symbols, name, domain, extra)
+	f.hold(&held, math.MaxInt)
 	slices.Sort(held.symbols)
 	f.held = append(f.held, held)
 	remember(place, held)
 	return held.symbols
+}
+
+// maxForgotten is the number of roles that are found again as quickly as they are remembered.
+const maxForgotten = 8
+
+// hold works out what a name is, unless there are more roles than that.
+func (f *frame) hold(held *heldRoles, most int) bool {
+	graph, start := f.within.graphs[held.definition], len(f.symbols)
+	f.symbols = append(f.symbols, f.within.find(held.domain))
+	if graph.domains != nil {
+		f.symbols = graph.domains.of(held.domain, f.symbols)
+	}
+	domains := len(f.symbols)
+	for _, role := range held.brought {
+		if id := f.within.find(role); id != noSymbol && role != "" {
+			f.symbols = append(f.symbols, id)
+		}
+	}
+	extra := len(f.symbols)
+	var whole bool
+	f.symbols, whole = graph.holds(f.symbols, f.within.find(held.name), f.symbols[start:domains], f.symbols[domains:extra], most)
+	held.symbols = f.symbols[extra:len(f.symbols):len(f.symbols)]
+	return whole
 }
 
 // remember keeps a copy that holds on to nothing of the request.
@@ -207,7 +252,7 @@ func remember(place *atomic.Pointer[heldRoles], held heldRoles) {
 		return
 	}
 	held.name, held.domain = strings.Clone(held.name), strings.Clone(held.domain)
-	held.brought = slices.Clone(held.brought)
+	held.brought, held.symbols = slices.Clone(held.brought), slices.Clone(held.symbols)
 	for i := range held.brought {
 		held.brought[i] = strings.Clone(held.brought[i])
 	}
@@ -223,6 +268,5 @@ func (f *frame) hasRole(definition, name, role, domain string) bool {
 	if id == noSymbol { // no link leads there but what the caller brings
 		return definition == f.within.ownRoles && name == f.caller.subject && role != "" && slices.Contains(f.caller.roles, role)
 	}
-	_, has := slices.BinarySearch(f.roles(definition, name, domain), id)
-	return has
+	return contains(f.roles(definition, name, domain), id)
 }

@@ -61,7 +61,7 @@ func (q *query) open(b *branch) (bool, error) {
 	}
 	q.sets, q.singles, q.joined = q.sets[:0], q.singles[:0], q.joined[:0]
 	for i := range b.constraints {
-		set, err := q.symbols(&b.constraints[i])
+		set, err := q.allowedSymbols(&b.constraints[i])
 		if err != nil || len(set) == 0 {
 			return false, err
 		}
@@ -70,8 +70,8 @@ func (q *query) open(b *branch) (bool, error) {
 	return true, nil
 }
 
-// symbols returns what may stand in the constraint's column.
-func (q *query) symbols(c *constraint) ([]symbol, error) {
+// allowedSymbols returns what may stand in the constraint's column.
+func (q *query) allowedSymbols(c *constraint) ([]symbol, error) {
 	if len(c.sources) == 1 {
 		return q.source(c.column, &c.sources[0])
 	}
@@ -185,7 +185,7 @@ func (q *query) scan(b *branch, s *segment, rules []uint32, found *rank) error {
 			continue
 		}
 		if b.verify {
-			holds, err := q.matches(s.layer, i)
+			holds, err := q.holds(s.layer, i)
 			if err != nil {
 				return err
 			}
@@ -219,8 +219,8 @@ func contains(set []symbol, id symbol) bool {
 	return found
 }
 
-// matches asks the matcher about one rule.
-func (q *query) matches(l *layer, i uint32) (bool, error) {
+// holds asks the matcher about one rule.
+func (q *query) holds(l *layer, i uint32) (bool, error) {
 	q.row = l.row(i)
 	v, err := q.evaluate(q.within.program.matcher)
 	if err != nil {

@@ -16,6 +16,7 @@ const (
 	opRequest          // a field of the request, or an attribute of one
 	opPolicy           // a field of the rule
 	opCall             // a function, by name
+	opMatches          // the operator =~, which compiles its pattern as regexMatch does
 	opList             // what stands in parentheses behind in
 	opNot
 	opNegate
@@ -99,7 +100,7 @@ var precedences = []level{
 	{govaluate.LOGICALOP, map[string]operator{"&&": opAnd}, true},
 	{govaluate.COMPARATOR, map[string]operator{
 		"==": opEqual, "!=": opNotEqual, "<": opLess, "<=": opLessOrEqual, ">": opGreater, ">=": opGreaterOrEqual,
-		"in": opIn, "=~": opCall, "!~": opNot,
+		"in": opIn, "=~": opMatches, "!~": opNot,
 	}, false},
 	{govaluate.MODIFIER, map[string]operator{"+": opAdd, "-": opSubtract}, true},
 	{govaluate.MODIFIER, map[string]operator{"*": opMultiply, "/": opDivide, "%": opModulo}, true},
@@ -150,11 +151,11 @@ func (p *parser) operator(depth int) (operator, bool) {
 
 func newBinary(op operator, left, right *node) (*node, error) {
 	switch op {
-	case opCall: // =~
-		return newCall("regexMatch", []*node{left, right})
+	case opMatches:
+		return newPatternCall(&node{op: opMatches, name: "regexMatch", args: []*node{left, right}})
 	case opNot: // !~
-		call, err := newCall("regexMatch", []*node{left, right})
-		return &node{op: opNot, args: []*node{call}}, err
+		matches, err := newBinary(opMatches, left, right)
+		return &node{op: opNot, args: []*node{matches}}, err
 	}
 	return &node{op: op, args: []*node{left, right}}, nil
 }
@@ -273,27 +274,26 @@ func (p *parser) call(token govaluate.ExpressionToken) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newCall(name, args)
+	return newPatternCall(&node{op: opCall, name: name, args: args})
 }
 
-// newCall returns the call of a function. Its pattern must be a field of the rule or a literal, which can be
-// compiled once.
-func newCall(name string, args []*node) (*node, error) {
-	call := &node{op: opCall, name: name, args: args}
-	at, ok := patternArguments[name]
-	if !ok || at >= len(args) {
+// newPatternCall returns the call of a function. Its pattern, if it takes one, must be a field of the rule or a
+// literal, which can be compiled once.
+func newPatternCall(call *node) (*node, error) {
+	at, ok := patternArguments[call.name]
+	if !ok || at >= len(call.args) {
 		return call, nil
 	}
-	switch pattern := args[at]; {
+	switch pattern := call.args[at]; {
 	case pattern.op == opPolicy:
-	case pattern.op == opLiteral && pattern.literal.kind == isString && name != "eval":
-		compiled, err := newMatcher(name, pattern.literal.text)
+	case pattern.op == opLiteral && pattern.literal.kind == isString && call.name != "eval":
+		compiled, err := newMatcher(call.name, pattern.literal.text)
 		if err != nil {
 			return nil, err
 		}
 		call.patterns = compiled
 	default:
-		return nil, fmt.Errorf("%s with a pattern that is neither a field of the rule nor a string is not compiled", name)
+		return nil, fmt.Errorf("%s with a pattern that is neither a field of the rule nor a string is not compiled", call.name)
 	}
 	return call, nil
 }
@@ -313,6 +313,8 @@ func (n *node) String() string {
 		return "p." + n.name
 	case opCall:
 		return n.name + "(" + strings.Join(args, ", ") + ")"
+	case opMatches:
+		return strings.Join(args, " =~ ")
 	case opList:
 		return "(" + strings.Join(args, ", ") + ")"
 	case opNot, opNegate:
