@@ -254,7 +254,7 @@ func (e *Enforcer) All() iter.Seq[policy.Rule] {
 }
 
 func (e *Enforcer) ruleOf(r *rule) policy.Rule {
-	return policy.Rule{Text: r.text, Position: policy.Position{File: e.policyFile, Line: r.line, Column: r.columns[0]}}
+	return policy.Rule{Text: r.text, Position: policy.Position{File: e.policyFile, Line: r.line, Column: r.column}}
 }
 
 // Evaluate permits the request or denies it, with the rule that decided. Where the model or a field cannot

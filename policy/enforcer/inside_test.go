@@ -44,7 +44,8 @@ func sameRules(t failer, text string) int {
 		if loaded := m[section][rule.ptype()].Policy; len(loaded) != 1 || !slices.Equal(loaded[0], rule.fields()) {
 			t.Fatalf("%q: Casbin loads %q, and we read %q", line, loaded, rule.row)
 		}
-		for j, column := range rule.columns {
+		for j := range rule.row {
+			column := rule.place(j).column
 			at := line[column-1:]
 			if !strings.HasPrefix(at, rule.row[j]) && at[0] != '"' {
 				t.Fatalf("%q: %q is not at column %d", line, rule.row[j], column)

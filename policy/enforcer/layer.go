@@ -7,10 +7,10 @@ import (
 
 // layer is a part of a policy: its rules for one policy definition, in Casbin's order, and what finds them.
 type layer struct {
-	rules   []*rule
+	rules   []rule
 	width   int      // fields a rule
 	rows    []symbol // width for each rule
-	ranks   []uint64 // of each rule, ascending: Casbin asks the lower ones first
+	ranks   []uint64 // of each rule, ascending: Casbin asks the lower ones first; nil for one every 1<<32
 	denies  []bool   // of each rule; nil where all allow
 	effects [2]*segment
 
@@ -32,10 +32,10 @@ const (
 )
 
 // newLayer indexes rules. They are checked, and come in Casbin's order with their ranks.
-func newLayer(p *program, s *symbols, rules []*rule, ranks []uint64) (*layer, error) {
+func newLayer(p *program, s *symbols, rules []rule, ranks []uint64) (*layer, error) {
 	l := &layer{rules: rules, width: p.width, ranks: ranks, rows: make([]symbol, 0, len(rules)*p.width)}
-	for _, r := range rules {
-		for _, field := range r.fields() {
+	for i := range rules {
+		for _, field := range rules[i].fields() {
 			l.rows = append(l.rows, s.add(field))
 		}
 	}
@@ -62,6 +62,14 @@ func newLayer(p *program, s *symbols, rules []*rule, ranks []uint64) (*layer, er
 		}
 	}
 	return l, nil
+}
+
+// rank returns where a rule stands in the order of the policy.
+func (l *layer) rank(i uint32) uint64 {
+	if l.ranks == nil {
+		return uint64(i+1) << 32
+	}
+	return l.ranks[i]
 }
 
 func (l *layer) row(i uint32) []symbol {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"slices"
-	"sort"
 )
 
 // layered is a policy in force: a large layer that was indexed when the policy was read, and a small one of
@@ -31,11 +30,11 @@ func newLayered(p *program, rules []rule, ownRoles string, order func([]*rule) (
 	for key, definition := range p.names.roles {
 		l.graphs[key] = newRoleGraph(l.symbols, definition, p.domainPatterns, links[key])
 	}
-	ranks := make([]uint64, len(asked))
-	for i := range ranks {
-		ranks[i] = uint64(i+1) << 32
+	ordered := make([]rule, len(asked))
+	for i, r := range asked {
+		ordered[i] = *r
 	}
-	l.layers[0], err = newLayer(p, l.symbols, asked, ranks)
+	l.layers[0], err = newLayer(p, l.symbols, ordered, nil)
 	l.count = len(asked)
 	return l, err
 }
@@ -168,7 +167,7 @@ func (r rank) decided() *rule {
 	if r.layer == nil {
 		return nil
 	}
-	return r.layer.rules[r.rule]
+	return &r.layer.rules[r.rule]
 }
 
 // ask makes the query one for that request.
@@ -239,7 +238,8 @@ func (l *layered) inOrder() func(yield func(rank) bool) {
 	return func(yield func(rank) bool) {
 		below, above := l.layers[0], l.layers[1]
 		next := 0
-		for i, at := range below.ranks {
+		for i := range below.rules {
+			at := below.rank(uint32(i))
 			for ; above != nil && next < len(above.ranks) && above.ranks[next] < at; next++ {
 				if !yield(rank{above.ranks[next], above, uint32(next)}) {
 					return
@@ -255,9 +255,4 @@ func (l *layered) inOrder() func(yield func(rank) bool) {
 			}
 		}
 	}
-}
-
-// place returns where a rule of the first layer with that rank or the next one stands.
-func (l *layer) place(rank uint64) int {
-	return sort.Search(len(l.ranks), func(i int) bool { return l.ranks[i] >= rank })
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"unicode/utf8"
+	"unsafe"
 )
 
 const (
@@ -139,21 +140,25 @@ func zeroAddress(like netip.Addr) netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// matching returns the patterns that match the text, sorted. It may be shared.
-func (x *patternIndex) matching(key string) []symbol {
+// matching appends the patterns that match the text to a buffer, sorted.
+func (x *patternIndex) matching(key string, buffer []symbol) []symbol {
+	if len(x.asks.lengths) == 0 {
+		return x.find(key, buffer) // which takes no longer than to remember it
+	}
 	place := &x.places[maphash.String(x.seed, key)&(rememberedKeys-1)]
 	if known := place.Load(); known != nil && known.key == key {
-		return known.patterns
+		return append(buffer, known.patterns...)
 	}
-	found := x.find(key)
-	if len(key) <= maxKey && len(found) <= maxKeyPatterns {
-		place.Store(&keyPatterns{key: strings.Clone(key), patterns: found})
+	start := len(buffer)
+	buffer = x.find(key, buffer)
+	if found := buffer[start:]; len(key) <= maxKey && len(found) <= maxKeyPatterns {
+		place.Store(&keyPatterns{key: strings.Clone(key), patterns: slices.Clone(found)})
 	}
-	return found
+	return buffer
 }
 
-func (x *patternIndex) find(key string) []symbol {
-	var found []symbol
+func (x *patternIndex) find(key string, found []symbol) []symbol {
+	start := len(found)
 	found = append(found, x.equal[key]...)
 	found = x.begins.of(key, found)
 	if len(x.shapes) > 0 {
@@ -170,7 +175,7 @@ func (x *patternIndex) find(key string) []symbol {
 			kept = append(kept, id)
 		}
 	}
-	slices.Sort(kept)
+	slices.Sort(kept[start:])
 	return kept
 }
 
@@ -198,8 +203,20 @@ type shape struct {
 	segments int
 	names    uint64 // bit i: segment i is a name
 	rest     bool   // what follows the segments is any text behind a slash
-	patterns map[string][]symbol
-	confirm  bool // the patterns hold more than their shape says
+	confirm  bool   // the patterns hold more than their shape says
+
+	keys   *symbols            // what the texts of the pattern are
+	first  []symbol            // of each key, a pattern
+	others map[symbol][]symbol // of a key with several, the others
+}
+
+func (s *shape) add(key string, pattern symbol) {
+	id := s.keys.add(key)
+	if int(id) == len(s.first) {
+		s.first = append(s.first, pattern)
+		return
+	}
+	s.others[id] = append(s.others[id], pattern)
 }
 
 // maxSegments is the most segments of a shape.
@@ -232,11 +249,12 @@ func (x *patternIndex) addShape(pattern string, id symbol) bool {
 		return other.segments == s.segments && other.names == s.names && other.rest == s.rest
 	})
 	if at < 0 {
-		s.patterns = map[string][]symbol{}
+		s.keys, s.others = newSymbols(0), map[symbol][]symbol{}
+		s.first = append(s.first, noSymbol) // of the empty text, which is no key
 		at = len(x.shapes)
 		x.shapes = append(x.shapes, &s)
 	}
-	x.shapes[at].patterns[string(key)] = append(x.shapes[at].patterns[string(key)], id)
+	x.shapes[at].add(string(key), id)
 	return true
 }
 
@@ -264,13 +282,19 @@ func (x *patternIndex) findShapes(key string, found []symbol) []symbol {
 		if !ok {
 			continue
 		}
-		for _, id := range s.patterns[string(looked)] {
-			if s.confirm || breaks {
-				if holds, err := x.matchers[id].match(key); !holds && err == nil {
-					continue
-				}
+		at := s.keys.find(unsafe.String(unsafe.SliceData(looked), len(looked))) //nolint:gosec // only looked at
+		if at == noSymbol {
+			continue
+		}
+		candidates := append(append(found, s.first[at]), s.others[at]...)
+		if !s.confirm && !breaks {
+			found = candidates
+			continue
+		}
+		for _, id := range candidates[len(found):] {
+			if holds, err := x.matchers[id].match(key); holds || err != nil {
+				found = append(found, id)
 			}
-			found = append(found, id)
 		}
 	}
 	return found

@@ -1,6 +1,9 @@
 package enforcer
 
-import "math/bits"
+import (
+	"math/bits"
+	"unsafe"
+)
 
 // postings maps 64-bit keys to lists of numbers, in the order in which they were given. It is built once and
 // takes some 20 bytes a key and 4 a number, in two allocations, so that a million rules cost the garbage
@@ -13,7 +16,7 @@ type postings struct {
 
 type slot struct {
 	key   uint64
-	start uint32
+	start uint32 // in numbers; of a single number the number itself, which saves a look into memory
 	count uint32 // zero: the slot is free
 }
 
@@ -33,11 +36,12 @@ func newPostings(count int, entry func(i int) (key uint64, number uint32)) *post
 	p.shrink()
 	start := uint32(0)
 	for i := range p.slots {
-		p.slots[i].start = start
-		start += p.slots[i].count
-		p.slots[i].count = min(p.slots[i].count, 1) // still taken; counted again below
+		if s := &p.slots[i]; s.count > 1 {
+			s.start = start
+			start += s.count
+		}
 	}
-	p.fill(count, entry)
+	p.fill(count, int(start), entry)
 	return p
 }
 
@@ -65,18 +69,19 @@ func (p *postings) shrink() {
 	}
 }
 
-func (p *postings) fill(count int, entry func(i int) (key uint64, number uint32)) {
-	p.numbers = make([]uint32, count)
+func (p *postings) fill(count, listed int, entry func(i int) (key uint64, number uint32)) {
+	p.numbers = make([]uint32, listed)
 	written := make([]uint32, len(p.slots))
 	for i := range count {
 		key, number := entry(i)
 		at := p.find(key)
 		s := &p.slots[at]
+		if s.count == 1 {
+			s.start = number
+			continue
+		}
 		p.numbers[s.start+written[at]] = number
 		written[at]++
-	}
-	for i := range p.slots {
-		p.slots[i].count = written[i]
 	}
 }
 
@@ -95,8 +100,14 @@ func (p *postings) find(key uint64) uint64 {
 // of returns the numbers of a key.
 func (p *postings) of(key uint64) []uint32 {
 	s := p.slot(key)
+	if s.count == 1 {
+		return unsafe.Slice(&s.start, 1) //nolint:gosec // one number, which nobody writes to any more
+	}
 	return p.numbers[s.start : s.start+s.count : s.start+s.count]
 }
+
+// count returns how many numbers a key has.
+func (p *postings) count(key uint64) int { return int(p.slot(key).count) }
 
 // mix spreads a key over all bits. What is mixed are symbols of the policy, never what a caller sends.
 func mix(key uint64) uint64 {

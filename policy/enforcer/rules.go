@@ -13,16 +13,42 @@ const maxRuleLine = 32 << 10
 // rule is one line of a policy.
 type rule struct {
 	// row is the rule as Casbin loads it: its type, then its fields.
-	row     []string
-	text    string // the line as it was written
-	line    int
-	columns []int // where each of row begins, counted in bytes from 1
+	row    []string
+	text   string // the line as it was written, without the space around it
+	line   int
+	column int // where the text begins in its line, counted in bytes from 1; zero where that is not known
 }
 
 func (r *rule) ptype() string    { return r.row[0] }
 func (r *rule) fields() []string { return r.row[1:] }
+
+// place returns where a part of the row begins.
 func (r *rule) place(i int) place {
-	return place{r.line, r.columns[i]}
+	if r.column == 0 {
+		return place{line: r.line}
+	}
+	if !strings.Contains(r.text, `"`) {
+		return place{r.line, r.column + plainOffset(r.text, i)}
+	}
+	reader := newLineReader(r.text)
+	if _, err := reader.Read(); err != nil {
+		return place{r.line, r.column} // cannot be, for a row that was read from this text
+	}
+	_, column := reader.FieldPos(i)
+	return place{r.line, r.column + column - 1}
+}
+
+// plainOffset returns where the field with that number begins in a line without quotes.
+func plainOffset(line string, number int) int {
+	offset := 0
+	for part := range strings.SplitSeq(line, ",") {
+		if number == 0 {
+			return offset + len(part) - len(strings.TrimLeftFunc(part, unicode.IsSpace))
+		}
+		number--
+		offset += len(part) + 1
+	}
+	return offset
 }
 
 // readRules returns the rules of a policy. Each line that it does not report gives the rule that Casbin's
@@ -41,9 +67,9 @@ func readRules(text []byte, r *report) []rule {
 		if trimmed == "" || trimmed[0] == '#' {
 			continue
 		}
-		record := rule{text: trimmed, line: number}
 		indent := strings.Index(line, trimmed)
-		if err := record.split(trimmed, indent); err != nil {
+		row, err := splitLine(trimmed)
+		if err != nil {
 			column := indent + 1
 			var syntax *csv.ParseError
 			if errors.As(err, &syntax) {
@@ -52,7 +78,7 @@ func readRules(text []byte, r *report) []rule {
 			r.errorf(place{number, column}, "quotes that are not balanced, or stand inside a field: %v; a quoted field is \"…\" from comma to comma, a quote in it is doubled", err)
 			continue
 		}
-		rules = append(rules, record)
+		rules = append(rules, rule{row: row, text: trimmed, line: number, column: indent + 1})
 	}
 	return rules
 }
@@ -71,42 +97,27 @@ func readRows(rows []Row, r *report) []rule {
 		if !r.checkText(text, at) {
 			continue
 		}
-		rules = append(rules, rule{row: row.Fields, text: text, line: int(row.ID), columns: make([]int, len(row.Fields))})
+		rules = append(rules, rule{row: row.Fields, text: text, line: int(row.ID)})
 	}
 	return rules
 }
 
-// split fills in the fields of a line and where they begin.
-func (r *rule) split(line string, indent int) error {
-	if !strings.Contains(line, `"`) {
-		r.splitPlain(line, indent)
-		return nil
+// splitLine returns the fields of a line.
+func splitLine(line string) ([]string, error) {
+	if strings.Contains(line, `"`) {
+		return newLineReader(line).Read()
 	}
+	row := make([]string, 0, strings.Count(line, ",")+1)
+	for part := range strings.SplitSeq(line, ",") {
+		row = append(row, strings.TrimLeftFunc(part, unicode.IsSpace))
+	}
+	return row, nil
+}
+
+// newLineReader reads one line as Casbin's file adapter does.
+func newLineReader(line string) *csv.Reader {
 	reader := csv.NewReader(strings.NewReader(line))
 	reader.Comment = '#'
 	reader.TrimLeadingSpace = true
-	row, err := reader.Read()
-	if err != nil {
-		return err
-	}
-	r.row = row
-	r.columns = make([]int, len(row))
-	for i := range row {
-		_, column := reader.FieldPos(i)
-		r.columns[i] = indent + column
-	}
-	return nil
-}
-
-// splitPlain is split for a line without quotes. It takes no copy of the line, and no buffer.
-func (r *rule) splitPlain(line string, indent int) {
-	count := strings.Count(line, ",") + 1
-	r.row, r.columns = make([]string, 0, count), make([]int, 0, count)
-	offset := 0
-	for part := range strings.SplitSeq(line, ",") {
-		field := strings.TrimLeftFunc(part, unicode.IsSpace)
-		r.row = append(r.row, field)
-		r.columns = append(r.columns, indent+offset+len(part)-len(field)+1)
-		offset += len(part) + 1
-	}
+	return reader
 }

@@ -18,6 +18,7 @@ type query struct {
 	sets    [][]symbol // of the constraints of the branch that is asked; sorted, or short
 	counts  []int
 	singles []symbol // sets of one
+	matched []symbol // sets of patterns
 	joined  []symbol // sets of several sources
 }
 
@@ -59,7 +60,7 @@ func (q *query) open(b *branch) (bool, error) {
 			return false, err
 		}
 	}
-	q.sets, q.singles, q.joined = q.sets[:0], q.singles[:0], q.joined[:0]
+	q.sets, q.singles, q.matched, q.joined = q.sets[:0], q.singles[:0], q.matched[:0], q.joined[:0]
 	for i := range b.constraints {
 		set, err := q.allowedSymbols(&b.constraints[i])
 		if err != nil || len(set) == 0 {
@@ -101,10 +102,16 @@ func (q *query) source(column int, s *source) ([]symbol, error) {
 		}
 		return q.roles(s.function, key.text, domain.text), err
 	case s.function != "":
-		set := q.within.layers[0].patterns[patternColumn{s.function, column}].matching(key.text)
-		if above := q.within.layers[1]; above != nil {
-			set = slices.Concat(set, above.patterns[patternColumn{s.function, column}].matching(key.text))
+		start := len(q.matched)
+		for _, l := range q.within.layers {
+			if l != nil {
+				q.matched = l.patterns[patternColumn{s.function, column}].matching(key.text, q.matched)
+			}
+		}
+		set := q.matched[start:len(q.matched):len(q.matched)]
+		if q.within.layers[1] != nil {
 			slices.Sort(set)
+			set = slices.Compact(set)
 		}
 		return set, nil
 	}
@@ -130,7 +137,7 @@ func (q *query) searchSegment(b *branch, s *segment, found *rank) error {
 			if len(q.sets[i]) < tuples || len(b.constraints) == 1 {
 				count := 0
 				for _, id := range q.sets[i] {
-					count += len(s.columns[c.column].of(uint64(id)))
+					count += s.columns[c.column].count(uint64(id))
 				}
 				if count += len(q.sets[i]) * lookCost; count < fewest {
 					best, fewest = i, count
@@ -177,7 +184,7 @@ func (q *query) searchTuples(b *branch, s *segment, found *rank) error {
 // scan takes the first of those rules that is below what was found, in force, and matches.
 func (q *query) scan(b *branch, s *segment, rules []uint32, found *rank) error {
 	for _, i := range rules {
-		at := s.layer.ranks[i]
+		at := s.layer.rank(i)
 		if at >= found.rank {
 			return nil
 		}
