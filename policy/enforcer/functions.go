@@ -18,6 +18,9 @@ type matcher interface {
 
 // newMatcher compiles a pattern of that function. It is nil for a function that matches nothing, such as keyGet.
 func newMatcher(function, pattern string) (matcher, error) {
+	if s, ok := newSegments(function, pattern); ok && function != "keyMatch4" {
+		return &segmentsMatch{segments: s, query: function == "keyMatch5"}, nil
+	}
 	switch function {
 	case "keyMatch":
 		return keyMatch(pattern), nil

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"unicode/utf8"
-	"unsafe"
 )
 
 const (
@@ -26,7 +25,7 @@ type patternIndex struct {
 	matchers map[symbol]matcher
 
 	equal  map[string][]symbol // patterns that match one text
-	shapes []*shape            // patterns of whole segments
+	shapes shapes              // patterns of whole segments
 	begins *prefixes           // patterns that match all texts with a prefix
 	asks   *prefixes           // patterns that match some of them
 	blocks map[netip.Prefix][]symbol
@@ -77,9 +76,11 @@ func (x *patternIndex) add(pattern string, id symbol, compiled matcher) {
 	case "regexMatch":
 		x.asks.add(literalPrefix(pattern), id)
 	default:
-		if !x.addShape(pattern, id) {
-			x.asks.add(literalPrefix(expressionOf(x.function, pattern)), id)
+		if s, ok := newSegments(x.function, pattern); ok {
+			x.shapes.add(s, x.function == "keyMatch4", id) // where equal names stand for equal texts
+			return
 		}
+		x.asks.add(literalPrefix(expressionOf(x.function, pattern)), id)
 	}
 }
 
@@ -197,122 +198,13 @@ func (x *patternIndex) findAddress(key string, found []symbol) []symbol {
 	return found
 }
 
-// shape is where patterns have names and where they have texts: /orders/:id and /users/:name have the same
-// one. Among a million patterns there are few shapes.
-type shape struct {
-	segments int
-	names    uint64 // bit i: segment i is a name
-	rest     bool   // what follows the segments is any text behind a slash
-	confirm  bool   // the patterns hold more than their shape says
-
-	keys   *symbols            // what the texts of the pattern are
-	first  []symbol            // of each key, a pattern
-	others map[symbol][]symbol // of a key with several, the others
-}
-
-func (s *shape) add(key string, pattern symbol) {
-	id := s.keys.add(key)
-	if int(id) == len(s.first) {
-		s.first = append(s.first, pattern)
-		return
-	}
-	s.others[id] = append(s.others[id], pattern)
-}
-
-// maxSegments is the most segments of a shape.
-const maxSegments = 64
-
-// addShape takes a pattern of whole segments: each is a text, a name, or, at the end, everything.
-func (x *patternIndex) addShape(pattern string, id symbol) bool {
-	segments := strings.Split(pattern, "/")
-	s := shape{confirm: x.function == "keyMatch4"} // where equal names stand for equal texts
-	if last := len(segments) - 1; last > 0 && segments[last] == "*" {
-		s.rest, segments = true, segments[:last]
-	}
-	if len(segments) > maxSegments {
-		return false
-	}
-	s.segments = len(segments)
-	var key []byte
-	for i, segment := range segments {
-		switch {
-		case isName(x.function, segment):
-			s.names |= 1 << i
-			key = append(key, ':', '/')
-		case strings.Trim(segment, ordinary) == "":
-			key = append(append(append(key, '='), segment...), '/')
-		default:
-			return false
-		}
-	}
-	at := slices.IndexFunc(x.shapes, func(other *shape) bool {
-		return other.segments == s.segments && other.names == s.names && other.rest == s.rest
-	})
-	if at < 0 {
-		s.keys, s.others = newSymbols(0), map[symbol][]symbol{}
-		s.first = append(s.first, noSymbol) // of the empty text, which is no key
-		at = len(x.shapes)
-		x.shapes = append(x.shapes, &s)
-	}
-	x.shapes[at].add(string(key), id)
-	return true
-}
-
-// isName reports whether a segment of a pattern matches any segment.
-func isName(function, segment string) bool {
-	if function == "keyMatch2" {
-		return len(segment) > 1 && segment[0] == ':'
-	}
-	return len(segment) > 2 && segment[0] == '{' && strings.IndexByte(segment, '}') == len(segment)-1
-}
-
 func (x *patternIndex) findShapes(key string, found []symbol) []symbol {
 	whole := key
 	if x.function == "keyMatch5" {
 		whole, _, _ = strings.Cut(key, "?")
 	}
-	var buffer [maxKey]byte
-	segments := strings.Count(whole, "/") + 1
-	breaks := strings.IndexByte(whole, '\n') >= 0 // which no .* goes beyond
-	for _, s := range x.shapes {
-		if s.segments > segments || s.rest != (s.segments < segments) {
-			continue
-		}
-		looked, ok := s.key(whole, buffer[:0])
-		if !ok {
-			continue
-		}
-		at := s.keys.find(unsafe.String(unsafe.SliceData(looked), len(looked))) //nolint:gosec // only looked at
-		if at == noSymbol {
-			continue
-		}
-		candidates := append(append(found, s.first[at]), s.others[at]...)
-		if !s.confirm && !breaks {
-			found = candidates
-			continue
-		}
-		for _, id := range candidates[len(found):] {
-			if holds, err := x.matchers[id].match(key); holds || err != nil {
-				found = append(found, id)
-			}
-		}
-	}
-	return found
-}
-
-// key returns what a pattern of that shape would have to be to match the text.
-func (s *shape) key(text string, key []byte) ([]byte, bool) {
-	for i := range s.segments {
-		segment, rest, _ := strings.Cut(text, "/")
-		text = rest
-		if s.names&(1<<i) == 0 {
-			key = append(append(append(key, '='), segment...), '/')
-			continue
-		}
-		if segment == "" {
-			return nil, false
-		}
-		key = append(key, ':', '/')
-	}
-	return key, true
+	return x.shapes.of(whole, found, func(id symbol) bool {
+		holds, err := x.matchers[id].match(key)
+		return holds || err != nil
+	})
 }

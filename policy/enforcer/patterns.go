@@ -84,6 +84,9 @@ func (c *patternCheck) checkRule(text string, s scope, at place) bool {
 
 // examine returns what is wrong with a pattern that the function is given.
 func examine(function, text string) patternFault {
+	if _, plain := newSegments(function, text); plain {
+		return patternFault{}
+	}
 	if err := tryPattern(function, text); err != nil {
 		return patternFault{err: fmt.Errorf("%q is no pattern for %s: %w", text, function, err)}
 	}
