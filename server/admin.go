@@ -36,6 +36,17 @@ type readiness struct {
 	Digest     string         `json:"digest"`
 	Loaded     time.Time      `json:"loaded"`
 	KeySets    []keySetStatus `json:"key_sets,omitempty"`
+	Policies   []sourceStatus `json:"policy_sources,omitempty"`
+}
+
+// sourceStatus says how up to date the rules of a table are: those of the time Read, if Current is false.
+type sourceStatus struct {
+	Source   string    `json:"source"`
+	Current  bool      `json:"current"`
+	Notified bool      `json:"notified"`
+	Rows     int       `json:"rows"`
+	Read     time.Time `json:"read"`
+	Error    string    `json:"error,omitempty"`
 }
 
 type keySetStatus struct {
@@ -46,7 +57,8 @@ type keySetStatus struct {
 }
 
 // serveReady answers 200 while decisions are made and 503 otherwise, and says on what they stand. Keys that
-// cannot be fetched do not make it unready: other routes are still decided, and another replica has the same issuer.
+// cannot be fetched do not make it unready: other routes are still decided, and another replica has the same issuer. Neither
+// does a database that is out of reach: what was read of it stays in force.
 func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 	state := readiness{Ready: s.serving.Load()}
 	if current := s.current.Load(); current != nil {
@@ -58,6 +70,13 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 			status.Error = set.Err.Error()
 		}
 		state.KeySets = append(state.KeySets, status)
+	}
+	for _, source := range s.sources.statuses() {
+		status := sourceStatus{Source: source.Source, Current: source.Connected, Notified: source.Notified, Rows: source.Rows, Read: source.Read}
+		if source.Err != nil {
+			status.Error = source.Err.Error()
+		}
+		state.Policies = append(state.Policies, status)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if !state.Ready {

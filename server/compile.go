@@ -14,9 +14,19 @@ import (
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
+// inputs are what one load reads its configuration with.
+type inputs struct {
+	files  *files
+	tables *tables
+	store  *keys.Store
+	env    func(name string) (value string, ok bool) // nil: there is none
+	before *Snapshot                                 // in force; nil at a start
+}
+
 // compile builds a Snapshot of the configuration in that file, reading every file through files. On an error the
 // Snapshot is nil and the findings say where; with a Snapshot they are warnings.
-func compile(path string, files *files, store *keys.Store) (*Snapshot, policy.Findings) {
+func compile(path string, in inputs) (*Snapshot, policy.Findings) {
+	files := in.files
 	data, err := files.read(path)
 	if err != nil {
 		return nil, policy.Findings{{Position: policy.Position{File: path}, Message: err.Error()}}
@@ -25,12 +35,15 @@ func compile(path string, files *files, store *keys.Store) (*Snapshot, policy.Fi
 	if document == nil {
 		return nil, findings
 	}
-	c := &compiler{document: document, files: files.below(filepath.Dir(path)), store: store, findings: findings}
+	c := &compiler{
+		document: document, files: files.below(filepath.Dir(path)), store: in.store, tables: in.tables, env: in.env, before: in.before,
+		findings: findings,
+	}
 	snapshot := c.snapshot()
 	if c.findings.Err() != nil {
 		return nil, c.findings
 	}
-	snapshot.digest = files.digest()
+	snapshot.digest, snapshot.tables = files.digest(), in.tables.version
 	return snapshot, c.findings
 }
 
@@ -40,6 +53,9 @@ type compiler struct {
 	document *config.Document
 	files    *files
 	store    *keys.Store
+	tables   *tables                                   // nil: none can be read
+	env      func(name string) (value string, ok bool) // nil: there is none
+	before   *Snapshot                                 // in force; nil: nothing to compare with
 	findings policy.Findings
 }
 
@@ -100,7 +116,7 @@ func (c *compiler) enforcers(messages []*configv1.Enforcer) map[string]*enforcer
 		cfg := enforcer.Config{Name: message.GetName(), AllowIfEmpty: message.GetAllowIfEmpty()}
 		before := len(c.findings)
 		cfg.Model = c.text(prefix+".model", message.GetModel())
-		cfg.Policy = c.text(prefix+".policy", message.GetPolicy())
+		c.policy(prefix+".policy", message.GetPolicy(), &cfg)
 		if c.findings[before:].Err() != nil {
 			continue // what is not there cannot be read
 		}
@@ -118,6 +134,7 @@ func (c *compiler) enforcers(messages []*configv1.Enforcer) map[string]*enforcer
 		}
 		c.findings = append(c.findings, findings...)
 		if built != nil {
+			c.checkShrink(prefix, message, built.Rules())
 			enforcers[message.GetName()] = built
 		}
 	}
@@ -134,8 +151,14 @@ func (c *compiler) fields(prefix string, sources map[string]string) map[string]e
 	return fields
 }
 
+// textSource is where a text is: a file, or the configuration itself.
+type textSource interface {
+	GetFile() string
+	GetInline() string
+}
+
 // text reads the text of a model or a policy. What stands inline is named by the configuration's own file.
-func (c *compiler) text(prefix string, source *configv1.Source) enforcer.Text {
+func (c *compiler) text(prefix string, source textSource) enforcer.Text {
 	file := source.GetFile()
 	if file == "" {
 		return enforcer.Text{File: c.document.Position(prefix+".inline").String() + " (inline)", Data: []byte(source.GetInline())}

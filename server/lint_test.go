@@ -40,7 +40,7 @@ func TestLintFindsWhatNewFinds(t *testing.T) {
 		paths = append(paths, filepath.Join(broken, servertest.ConfigFile))
 	}
 	for _, path := range paths {
-		linted := server.Lint(path, &http.Client{}, time.Now)
+		linted := server.Lint(t.Context(), server.Config{Path: path, Client: &http.Client{}, Now: time.Now})
 		s, err := newAt(path)
 		var findings policy.Findings
 		if s != nil || !errors.As(err, &findings) {
@@ -78,7 +78,7 @@ func TestWholeConfigurationsLoad(t *testing.T) {
 		servertest.Write(t, filepath.Join(good, name), text)
 	}
 	for _, name := range []string{"minimal.yaml", "crlf.yaml", "design.yaml"} {
-		if findings := server.Lint(filepath.Join(good, name), &http.Client{}, time.Now); len(findings) > 0 {
+		if findings := server.Lint(t.Context(), server.Config{Path: filepath.Join(good, name), Client: &http.Client{}, Now: time.Now}); len(findings) > 0 {
 			t.Errorf("%s:\n%v", name, findings)
 		}
 	}

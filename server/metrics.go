@@ -145,3 +145,32 @@ func (k *keyCollector) Collect(collected chan<- prometheus.Metric) {
 	collected <- prometheus.MustNewConstMetric(misses, prometheus.CounterValue, float64(stats.Misses))
 	gauge(entries, float64(stats.Entries))
 }
+
+var (
+	sourceUp   = prometheus.NewDesc("kasbah_policy_source_up", "1 if the table of a policy is as its database has it, 0 if the database is out of reach and its last rules are in force.", []string{"source"}, nil)
+	sourceRead = prometheus.NewDesc("kasbah_policy_source_last_read_timestamp_seconds", "When the table of a policy was last known to be as its database has it.", []string{"source"}, nil)
+	sourceRows = prometheus.NewDesc("kasbah_policy_source_rows", "Rows of the table of a policy as it was last read.", []string{"source"}, nil)
+)
+
+// sourceCollector reads the state of the tables when metrics are asked for.
+type sourceCollector struct{ sources *sources }
+
+// Describe implements prometheus.Collector.
+func (*sourceCollector) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{sourceUp, sourceRead, sourceRows} {
+		descriptions <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *sourceCollector) Collect(collected chan<- prometheus.Metric) {
+	for _, status := range c.sources.statuses() {
+		up := 0.0
+		if status.Connected {
+			up = 1
+		}
+		for d, value := range map[*prometheus.Desc]float64{sourceUp: up, sourceRead: float64(status.Read.UnixMilli()) / 1000, sourceRows: float64(status.Rows)} {
+			collected <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, status.Source)
+		}
+	}
+}

@@ -171,7 +171,7 @@ func TestNewRefuses(t *testing.T) {
 	if !ok || len(findings) < 2 {
 		t.Fatalf("New: %v", err)
 	}
-	linted := server.Lint(f.config().Path, &http.Client{}, time.Now)
+	linted := server.Lint(t.Context(), server.Config{Path: f.config().Path, Client: &http.Client{}, Now: time.Now})
 	if linted.Error() != findings.Error() {
 		t.Errorf("lint finds\n%v\nand New\n%v", linted, findings)
 	}
@@ -220,7 +220,7 @@ func TestSharedConfigurations(t *testing.T) {
 	if err := os.CopyFS(folder, testdata.Files()); err != nil {
 		t.Fatal(err)
 	}
-	if findings := server.Lint(filepath.Join(folder, "demo/kasbah.yaml"), &http.Client{}, time.Now); len(findings) > 0 {
+	if findings := server.Lint(t.Context(), server.Config{Path: filepath.Join(folder, "demo/kasbah.yaml"), Client: &http.Client{}, Now: time.Now}); len(findings) > 0 {
 		t.Errorf("the demo: %v", findings)
 	}
 	manifest, err := fs.ReadFile(envoy.Files(), "istio/config-map.yaml")
@@ -237,7 +237,7 @@ func TestSharedConfigurations(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if findings := server.Lint(filepath.Join(folder, "kasbah.yaml"), &http.Client{}, time.Now); len(findings) > 0 {
+	if findings := server.Lint(t.Context(), server.Config{Path: filepath.Join(folder, "kasbah.yaml"), Client: &http.Client{}, Now: time.Now}); len(findings) > 0 {
 		t.Errorf("the ConfigMap for Istio: %v", findings)
 	}
 }

@@ -16,6 +16,8 @@ import (
 type reloader struct {
 	path    string
 	store   *keys.Store
+	sources *sources
+	env     func(name string) (value string, ok bool)
 	current *atomic.Pointer[Snapshot]
 	metrics *metrics
 	logger  *slog.Logger
@@ -27,20 +29,22 @@ type reloader struct {
 	// Of the last attempt, accepted or not: what it read, and what that was.
 	paths  []string
 	digest string
+	tables tableVersions
 }
 
 // load reads, compiles and puts in force. It returns nil when the new Snapshot is in force, else what is wrong.
 func (r *reloader) load() policy.Findings {
-	files := newFiles()
-	snapshot, findings := compile(r.path, files, r.store)
-	r.paths, r.digest = files.paths(), files.digest()
-	old := r.current.Load()
+	files, tables, old := newFiles(), newTables(r.sources), r.current.Load()
+	snapshot, findings := compile(r.path, inputs{files: files, tables: tables, store: r.store, env: r.env, before: old})
+	r.paths, r.digest, r.tables = files.paths(), files.digest(), tables.version
 	if snapshot != nil || old != nil { // else New's caller is told
 		r.report(findings)
 	}
 	if snapshot == nil {
 		if old != nil {
 			r.store.Retain(old.providers) // what only the refused one named
+			// Its tables stay: the change that makes it acceptable may come from one of them.
+			r.sources.retain(old.tables, r.tables)
 		}
 		r.metrics.refused()
 		r.refusals.Add(1)
@@ -54,21 +58,22 @@ func (r *reloader) load() policy.Findings {
 	r.level.Set(snapshot.log.level)
 	r.current.Store(snapshot)
 	r.store.Retain(snapshot.providers)
+	r.sources.retain(snapshot.tables)
 	r.metrics.loaded(snapshot)
 	r.logger.Info("configuration loaded", "generation", snapshot.generation, "digest", snapshot.digest, "files", len(r.paths))
 	return nil
 }
 
-// reload loads if any file differs from what the last attempt read. Its caller need not look at the result:
+// reload loads if any file or table differs from what the last attempt read, or a table could not be read. Its caller need not look at the result:
 // a refused load is logged and counted, and what was in force stays so.
 func (r *reloader) reload() {
 	digest := digestOf(r.paths)
-	if current := r.current.Load(); current != nil && digest == current.digest {
-		r.digest = digest
+	if current := r.current.Load(); current != nil && digest == current.digest && !r.sources.outdated(current.tables) {
+		r.digest, r.tables = digest, current.tables
 		r.metrics.unchanged()
 		return
 	}
-	if digest == r.digest {
+	if digest == r.digest && !r.sources.outdated(r.tables) {
 		return
 	}
 	if findings := r.load(); findings != nil {

@@ -47,6 +47,8 @@ type Config struct {
 	// Log makes the handler of the log, in the format that the configuration asks for.
 	Log func(level slog.Leveler, text bool) slog.Handler
 	Now func() time.Time
+	// LookupEnv looks up a variable of the environment that the configuration names; nil: there is none.
+	LookupEnv func(name string) (value string, ok bool)
 	// Reload asks for a reload with each value; nil where only files are watched.
 	Reload <-chan struct{}
 }
@@ -61,6 +63,7 @@ type Server struct {
 	draining bool // under phase
 
 	store    *keys.Store
+	sources  *sources
 	reloader *reloader
 	checker  *checker
 	health   *health.Server
@@ -94,16 +97,21 @@ func New(cfg Config) (*Server, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	counted := newMetrics(registry, store, cfg.Now)
+	s.sources = newSources(cfg.Now, s.logger)
+	registry.MustRegister(&sourceCollector{s.sources})
 	s.checker = newChecker(&s.current, counted, s.logger, cfg.Now)
 	s.reloader = &reloader{
-		path: cfg.Path, store: store, current: &s.current, metrics: counted, logger: s.logger, level: level, now: cfg.Now,
+		path: cfg.Path, store: store, sources: s.sources, env: cfg.LookupEnv, current: &s.current, metrics: counted, logger: s.logger,
+		level: level, now: cfg.Now,
 	}
 	if findings := s.reloader.load(); findings != nil {
+		s.sources.close()
 		return nil, findings
 	}
 	s.health = health.NewServer()
 	s.setServing(false)
 	if err := s.listen(registry); err != nil {
+		s.sources.close()
 		return nil, err
 	}
 	return s, nil
@@ -152,13 +160,19 @@ func (s *Server) Generation() uint64 { return s.current.Load().generation }
 // Refused counts the configurations that were not accepted.
 func (s *Server) Refused() uint64 { return s.reloader.refusals.Load() }
 
-// Lint loads the configuration in that file as a Server would, and returns all that this brings up.
-func Lint(path string, client *http.Client, now func() time.Time) policy.Findings {
-	store, err := keys.NewStore(keys.Options{Client: client, Now: now, Logger: slog.New(slog.DiscardHandler)})
+// Lint loads the configuration as a Server would, and returns all that this brings up. Of the Config it needs Path, Client
+// and Now, and LookupEnv as a Server does. It reads every table that the configuration names, once, and waits no longer for
+// them than ctx.
+func Lint(ctx context.Context, cfg Config) policy.Findings {
+	logger := slog.New(slog.DiscardHandler)
+	store, err := keys.NewStore(keys.Options{Client: cfg.Client, Now: cfg.Now, Logger: logger})
 	if err != nil {
 		return policy.Findings{{Message: err.Error()}}
 	}
-	_, findings := compile(path, newFiles(), store)
+	sources := newSources(cfg.Now, logger)
+	defer sources.close()
+	defer context.AfterFunc(ctx, sources.end)()
+	_, findings := compile(cfg.Path, inputs{files: newFiles(), tables: newTables(sources), store: store, env: cfg.LookupEnv})
 	return findings
 }
 
@@ -201,6 +215,7 @@ func (s *Server) parts(ctx context.Context) map[string]func() error {
 	parts := map[string]func() error{
 		"fetching keys":              func() error { return s.store.Run(ctx) },
 		"watching the configuration": func() error { return s.reloader.watch(ctx, s.config.Reload) },
+		"following policies":         func() error { return s.sources.run(ctx) },
 		"becoming ready":             func() error { return s.becomeReady(ctx) },
 		"serving Envoy":              func() error { return ignoreClosed(s.grpc.Serve(s.listener)) },
 	}

@@ -15,6 +15,7 @@ import (
 type Snapshot struct {
 	generation uint64
 	digest     string // SHA-256 over every file that it was built from
+	tables     tableVersions
 	loaded     time.Time
 
 	pipeline  *policy.Pipeline

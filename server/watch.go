@@ -22,7 +22,7 @@ const (
 	pollEvery = 10 * time.Second
 )
 
-// watch reloads when a file changes that the last load asked for, and on every signal of requests, until ctx ends.
+// watch reloads when a file or a table changes that the last load asked for, and on every signal of requests, until ctx ends.
 //
 // Folders are watched rather than files, because an editor's rename, Kubernetes' swap of the link "..data" and a
 // release that takes the place of another change which file a name means.
@@ -42,6 +42,7 @@ func (r *reloader) watch(ctx context.Context, requests <-chan struct{}) error {
 			return nil
 		case <-requests:
 		case <-poll.C:
+		case <-r.sources.changes():
 		case _, ok := <-watcher.Events:
 			if !ok {
 				return nil

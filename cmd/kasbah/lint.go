@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/kasbah-authz/kasbah/policy"
@@ -21,11 +22,11 @@ type finding struct {
 }
 
 // lint loads each configuration as the server would, without listening, and prints what that brings up.
-func lint(_ context.Context, args []string, std streams) int {
+func lint(ctx context.Context, args []string, std streams) int {
 	flags := flag.NewFlagSet("kasbah lint", flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "print one JSON object a line for each finding")
 	flags.Usage = func() {
-		fmt.Fprint(std.err, "Usage: kasbah lint [--json] FILE…\n\nChecks configurations and every model, policy and key set that they name.\nExits with 1 when a finding is an error.\n\n")
+		fmt.Fprint(std.err, "Usage: kasbah lint [--json] FILE…\n\nChecks configurations and every model, policy and key set that they name; reads tables of databases too.\nExits with 1 when a finding is an error.\n\n")
 		flags.PrintDefaults()
 	}
 	if code, ok := parse(flags, args, std); !ok {
@@ -37,7 +38,7 @@ func lint(_ context.Context, args []string, std streams) int {
 	}
 	code := exitOK
 	for _, path := range flags.Args() {
-		findings := server.Lint(path, newClient(), time.Now)
+		findings := server.Lint(ctx, server.Config{Path: path, Client: newClient(), Now: time.Now, LookupEnv: os.LookupEnv})
 		if findings.Err() != nil {
 			code = exitFindings
 		}

@@ -42,7 +42,7 @@ func serve(ctx context.Context, args []string, std streams) int {
 	s, err := server.New(server.Config{
 		Path: *path, Listen: *listen, Admin: *admin,
 		Client: newClient(), Log: logTo(std.err), Now: time.Now,
-		Reload: reloads(ctx, hangup),
+		LookupEnv: os.LookupEnv, Reload: reloads(ctx, hangup),
 	})
 	if err == nil {
 		err = s.Run(ctx)

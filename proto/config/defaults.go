@@ -21,6 +21,16 @@ func fillDefaults(c *configv1.Config) {
 			fillJWT(jwt)
 		}
 	}
+	for _, enforcer := range c.Enforcers {
+		if postgres := enforcer.GetPolicy().GetPostgres(); postgres != nil {
+			orValue(&postgres.Table, "casbin_rule")
+			orDuration(&postgres.Poll, 30*time.Second)
+		}
+		if sqlite := enforcer.GetPolicy().GetSqlite(); sqlite != nil {
+			orValue(&sqlite.Table, "casbin_rule")
+			orDuration(&sqlite.Poll, time.Second)
+		}
+	}
 }
 
 func fillServer(s *configv1.Server) {

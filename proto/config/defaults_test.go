@@ -93,7 +93,13 @@ func sameValue(a, b string) bool {
 }
 
 func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
-	message := &configv1.Config{Providers: []*configv1.Provider{{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{}}}}}
+	message := &configv1.Config{
+		Providers: []*configv1.Provider{{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{}}}},
+		Enforcers: []*configv1.Enforcer{
+			{Policy: &configv1.Policy{Source: &configv1.Policy_Postgres{Postgres: &configv1.Postgres{}}}},
+			{Policy: &configv1.Policy{Source: &configv1.Policy_Sqlite{Sqlite: &configv1.Sqlite{}}}},
+		},
+	}
 	config.FillDefaults(message)
 	got, want := filled(message.ProtoReflect(), map[string]string{}), documented(t)
 	if len(want) < 15 {

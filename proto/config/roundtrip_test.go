@@ -58,6 +58,20 @@ var (
 	})
 )
 
+// somePolicy draws one of each kind of source.
+var somePolicy = rapid.Custom(func(t *rapid.T) *configv1.Policy {
+	return rapid.SampledFrom([]*configv1.Policy{
+		{Source: &configv1.Policy_Inline{Inline: rapid.SampledFrom([]string{"", "p, a\n"}).Draw(t, "inline")}},
+		{Source: &configv1.Policy_File{File: someText.Draw(t, "file")}},
+		{Source: &configv1.Policy_Postgres{Postgres: &configv1.Postgres{
+			Url: &configv1.Secret{Source: &configv1.Secret_Env{Env: "DATABASE_URL"}}, Poll: someDuration.Draw(t, "poll"),
+		}}},
+		{Source: &configv1.Policy_Sqlite{Sqlite: &configv1.Sqlite{
+			Path: someText.Draw(t, "path"), Table: rapid.SampledFrom([]string{"", "rules"}).Draw(t, "table"),
+		}}},
+	}).Draw(t, "source")
+})
+
 // someConfig draws a message that satisfies every constraint and every lint.
 var someConfig = rapid.Custom(func(t *rapid.T) *configv1.Config {
 	message := &configv1.Config{}
@@ -89,7 +103,7 @@ var someConfig = rapid.Custom(func(t *rapid.T) *configv1.Config {
 	message.Enforcers = []*configv1.Enforcer{{
 		Name:   "orders",
 		Model:  &configv1.Source{Source: &configv1.Source_Inline{Inline: someText.Draw(t, "model")}},
-		Policy: &configv1.Source{Source: &configv1.Source_Inline{Inline: rapid.SampledFrom([]string{"", "p, a\n"}).Draw(t, "policy")}},
+		Policy: somePolicy.Draw(t, "policy"), AllowShrink: rapid.Bool().Draw(t, "shrink"),
 	}}
 	for i, name := range rapid.SliceOfNDistinct(someName, 1, 4, rapid.ID[string]).Draw(t, "routes") {
 		route := &configv1.Route{Name: name, Match: []*configv1.Match{{Path: fmt.Sprintf("/%d", i)}}, Authenticate: providers}

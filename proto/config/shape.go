@@ -9,7 +9,10 @@ import (
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
-const durationName protoreflect.FullName = "google.protobuf.Duration"
+const (
+	durationName protoreflect.FullName = "google.protobuf.Duration"
+	secretName   protoreflect.FullName = "kasbah.config.v1.Secret"
+)
 
 // maxItems bounds every list and map. It is the largest bound of any in config.proto, and is held here already
 // because checking constraints costs far more than counting.
@@ -79,7 +82,11 @@ func (s shaper) key(node *yaml.Node, at *place, seen map[string]int) (string, bo
 
 func (s shaper) message(node *yaml.Node, descriptor protoreflect.MessageDescriptor, at *place) {
 	if node.Kind != yaml.MappingNode {
-		s.fault(at, "expected fields (%s), not %s", fieldNames(descriptor), kindOf(node))
+		found := kindOf(node)
+		if node.Kind == yaml.ScalarNode && holdsSecret(descriptor, 2) {
+			found = "a text, which is not shown, as it may be a secret"
+		}
+		s.fault(at, "expected fields (%s), not %s", fieldNames(descriptor), found)
 		return
 	}
 	at.fields = make(map[string]*place, len(node.Content)/2)
@@ -219,6 +226,20 @@ func fieldNames(descriptor protoreflect.MessageDescriptor) string {
 		names[i] = string(descriptor.Fields().Get(i).Name())
 	}
 	return strings.Join(names, ", ")
+}
+
+// holdsSecret reports whether a text in the place of such a message may be meant for a secret in it, that many messages
+// deep: an operator who does not know where a connection string goes writes it in one of these places.
+func holdsSecret(descriptor protoreflect.MessageDescriptor, depth int) bool {
+	if descriptor.FullName() == secretName {
+		return true
+	}
+	for i := range descriptor.Fields().Len() {
+		if inner := descriptor.Fields().Get(i).Message(); inner != nil && depth > 0 && holdsSecret(inner, depth-1) {
+			return true
+		}
+	}
+	return false
 }
 
 func kindOf(node *yaml.Node) string {

@@ -1063,8 +1063,8 @@ type Enforcer struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The model: an ordinary Casbin model file.
 	Model *Source `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
-	// The policy: an ordinary Casbin policy in CSV.
-	Policy *Source `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
+	// The policy: an ordinary Casbin policy, in CSV or in a table of a database.
+	Policy *Policy `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
 	// What each field of the model's request definition is: a CEL expression for each. Default, for those of
 	// the three that the model has: {sub: principal.id, obj: request.path, act: request.method}.
 	Request map[string]string `protobuf:"bytes,4,rep,name=request,proto3" json:"request,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -1073,7 +1073,11 @@ type Enforcer struct {
 	Roles string `protobuf:"bytes,5,opt,name=roles,proto3" json:"roles,omitempty"`
 	// An effect such as !some(where (p.eft == deny)) allows everything while the policy is empty. Such a policy
 	// is refused unless this says that it is meant.
-	AllowIfEmpty  bool `protobuf:"varint,6,opt,name=allow_if_empty,json=allowIfEmpty,proto3" json:"allow_if_empty,omitempty"`
+	AllowIfEmpty bool `protobuf:"varint,6,opt,name=allow_if_empty,json=allowIfEmpty,proto3" json:"allow_if_empty,omitempty"`
+	// A policy that has lost more than half of its rules against the one in force is refused at a reload, because it is
+	// most often one that somebody is still writing, unless this says that it is meant. At a start there is nothing to
+	// compare with.
+	AllowShrink   bool `protobuf:"varint,7,opt,name=allow_shrink,json=allowShrink,proto3" json:"allow_shrink,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1122,7 +1126,7 @@ func (x *Enforcer) GetModel() *Source {
 	return nil
 }
 
-func (x *Enforcer) GetPolicy() *Source {
+func (x *Enforcer) GetPolicy() *Policy {
 	if x != nil {
 		return x.Policy
 	}
@@ -1150,7 +1154,353 @@ func (x *Enforcer) GetAllowIfEmpty() bool {
 	return false
 }
 
-// Source is the text of a model or a policy.
+func (x *Enforcer) GetAllowShrink() bool {
+	if x != nil {
+		return x.AllowShrink
+	}
+	return false
+}
+
+// Policy is where the rules of an enforcer are.
+type Policy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where they are.
+	//
+	// Types that are valid to be assigned to Source:
+	//
+	//	*Policy_File
+	//	*Policy_Inline
+	//	*Policy_Postgres
+	//	*Policy_Sqlite
+	Source        isPolicy_Source `protobuf_oneof:"source"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Policy) Reset() {
+	*x = Policy{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Policy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Policy) ProtoMessage() {}
+
+func (x *Policy) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Policy.ProtoReflect.Descriptor instead.
+func (*Policy) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Policy) GetSource() isPolicy_Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *Policy) GetFile() string {
+	if x != nil {
+		if x, ok := x.Source.(*Policy_File); ok {
+			return x.File
+		}
+	}
+	return ""
+}
+
+func (x *Policy) GetInline() string {
+	if x != nil {
+		if x, ok := x.Source.(*Policy_Inline); ok {
+			return x.Inline
+		}
+	}
+	return ""
+}
+
+func (x *Policy) GetPostgres() *Postgres {
+	if x != nil {
+		if x, ok := x.Source.(*Policy_Postgres); ok {
+			return x.Postgres
+		}
+	}
+	return nil
+}
+
+func (x *Policy) GetSqlite() *Sqlite {
+	if x != nil {
+		if x, ok := x.Source.(*Policy_Sqlite); ok {
+			return x.Sqlite
+		}
+	}
+	return nil
+}
+
+type isPolicy_Source interface {
+	isPolicy_Source()
+}
+
+type Policy_File struct {
+	// A file of CSV, watched for changes; a relative path starts at the folder of the configuration.
+	File string `protobuf:"bytes,1,opt,name=file,proto3,oneof"`
+}
+
+type Policy_Inline struct {
+	// The text itself, of CSV.
+	Inline string `protobuf:"bytes,2,opt,name=inline,proto3,oneof"`
+}
+
+type Policy_Postgres struct {
+	// A table in PostgreSQL, followed.
+	Postgres *Postgres `protobuf:"bytes,3,opt,name=postgres,proto3,oneof"`
+}
+
+type Policy_Sqlite struct {
+	// A table in a SQLite database, followed.
+	Sqlite *Sqlite `protobuf:"bytes,4,opt,name=sqlite,proto3,oneof"`
+}
+
+func (*Policy_File) isPolicy_Source() {}
+
+func (*Policy_Inline) isPolicy_Source() {}
+
+func (*Policy_Postgres) isPolicy_Source() {}
+
+func (*Policy_Sqlite) isPolicy_Source() {}
+
+// Postgres is a table in PostgreSQL (13 or later) as one of Casbin's adapters writes it: id, ptype or p_type, v0 to v5. The user
+// needs SELECT on it and nothing else. With the triggers of docs/policy-sources.md a change is in force at once.
+type Postgres struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The connection string: "postgres://user:password@host:5432/database?sslmode=verify-full". What it leaves out comes
+	// from the PG… variables of the environment and the password file, as with psql.
+	Url *Secret `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// The table, or schema.table; case matters. Default casbin_rule.
+	Table string `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
+	// How often PostgreSQL is asked whether the table changed; with the triggers, how often the connection is tried. Default 30s.
+	Poll          *durationpb.Duration `protobuf:"bytes,3,opt,name=poll,proto3" json:"poll,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Postgres) Reset() {
+	*x = Postgres{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Postgres) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Postgres) ProtoMessage() {}
+
+func (x *Postgres) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
+func (*Postgres) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Postgres) GetUrl() *Secret {
+	if x != nil {
+		return x.Url
+	}
+	return nil
+}
+
+func (x *Postgres) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *Postgres) GetPoll() *durationpb.Duration {
+	if x != nil {
+		return x.Poll
+	}
+	return nil
+}
+
+// Sqlite is a table in a SQLite database as one of Casbin's adapters writes it. The file is opened for reading only.
+type Sqlite struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The database; a relative path starts at the folder of the configuration.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// The table; case does not matter to SQLite. Default casbin_rule.
+	Table string `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
+	// How often the file is asked whether it changed. Default 1s.
+	Poll          *durationpb.Duration `protobuf:"bytes,3,opt,name=poll,proto3" json:"poll,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sqlite) Reset() {
+	*x = Sqlite{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sqlite) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sqlite) ProtoMessage() {}
+
+func (x *Sqlite) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
+func (*Sqlite) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Sqlite) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Sqlite) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *Sqlite) GetPoll() *durationpb.Duration {
+	if x != nil {
+		return x.Poll
+	}
+	return nil
+}
+
+// Secret is a text that must not stand in the configuration.
+type Secret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it is.
+	//
+	// Types that are valid to be assigned to Source:
+	//
+	//	*Secret_File
+	//	*Secret_Env
+	Source        isSecret_Source `protobuf_oneof:"source"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Secret) Reset() {
+	*x = Secret{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Secret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Secret) ProtoMessage() {}
+
+func (x *Secret) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Secret.ProtoReflect.Descriptor instead.
+func (*Secret) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Secret) GetSource() isSecret_Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *Secret) GetFile() string {
+	if x != nil {
+		if x, ok := x.Source.(*Secret_File); ok {
+			return x.File
+		}
+	}
+	return ""
+}
+
+func (x *Secret) GetEnv() string {
+	if x != nil {
+		if x, ok := x.Source.(*Secret_Env); ok {
+			return x.Env
+		}
+	}
+	return ""
+}
+
+type isSecret_Source interface {
+	isSecret_Source()
+}
+
+type Secret_File struct {
+	// A file that holds it, watched for changes; space around it does not count. A relative path starts at the folder
+	// of the configuration.
+	File string `protobuf:"bytes,1,opt,name=file,proto3,oneof"`
+}
+
+type Secret_Env struct {
+	// A variable of the environment that holds it.
+	Env string `protobuf:"bytes,2,opt,name=env,proto3,oneof"`
+}
+
+func (*Secret_File) isSecret_Source() {}
+
+func (*Secret_Env) isSecret_Source() {}
+
+// Source is the text of a model.
 type Source struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where it is.
@@ -1166,7 +1516,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1528,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1541,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -1268,7 +1618,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1630,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1643,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Route) GetName() string {
@@ -1376,7 +1726,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1738,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1751,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Match) GetHost() string {
@@ -1507,17 +1857,36 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x122\n" +
 	"\x03url\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^https?://[^/?#]+[^#]*$H\x00R\x03url\x12!\n" +
 	"\x06inline\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x06inlineB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\x80\x03\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa3\x03\n" +
 	"\bEnforcer\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x126\n" +
 	"\x05model\x18\x02 \x01(\v2\x18.kasbah.config.v1.SourceB\x06\xbaH\x03\xc8\x01\x01R\x05model\x128\n" +
-	"\x06policy\x18\x03 \x01(\v2\x18.kasbah.config.v1.SourceB\x06\xbaH\x03\xc8\x01\x01R\x06policy\x12O\n" +
+	"\x06policy\x18\x03 \x01(\v2\x18.kasbah.config.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01R\x06policy\x12O\n" +
 	"\arequest\x18\x04 \x03(\v2'.kasbah.config.v1.Enforcer.RequestEntryB\f\xbaH\t\x9a\x01\x06*\x04r\x02\x10\x01R\arequest\x12\x14\n" +
 	"\x05roles\x18\x05 \x01(\tR\x05roles\x12$\n" +
-	"\x0eallow_if_empty\x18\x06 \x01(\bR\fallowIfEmpty\x1a:\n" +
+	"\x0eallow_if_empty\x18\x06 \x01(\bR\fallowIfEmpty\x12!\n" +
+	"\fallow_shrink\x18\a \x01(\bR\vallowShrink\x1a:\n" +
 	"\fRequestEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"R\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc0\x01\n" +
+	"\x06Policy\x12\x1d\n" +
+	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
+	"\x06inline\x18\x02 \x01(\tH\x00R\x06inline\x128\n" +
+	"\bpostgres\x18\x03 \x01(\v2\x1a.kasbah.config.v1.PostgresH\x00R\bpostgres\x122\n" +
+	"\x06sqlite\x18\x04 \x01(\v2\x18.kasbah.config.v1.SqliteH\x00R\x06sqliteB\x0f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\xe3\x01\n" +
+	"\bPostgres\x122\n" +
+	"\x03url\x18\x01 \x01(\v2\x18.kasbah.config.v1.SecretB\x06\xbaH\x03\xc8\x01\x01R\x03url\x12_\n" +
+	"\x05table\x18\x02 \x01(\tBI\xbaHF\xd8\x01\x01rA2?^[A-Za-z_][A-Za-z0-9_$]{0,62}(\\.[A-Za-z_][A-Za-z0-9_$]{0,62})?$R\x05table\x12B\n" +
+	"\x04poll\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xad\xe2\x04R\x04poll\"\xa9\x01\n" +
+	"\x06Sqlite\x12\x1b\n" +
+	"\x04path\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04path\x12>\n" +
+	"\x05table\x18\x02 \x01(\tB(\xbaH%\xd8\x01\x01r 2\x1e^[A-Za-z_][A-Za-z0-9_$]{0,62}$R\x05table\x12B\n" +
+	"\x04poll\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xad\xe2\x04R\x04poll\"m\n" +
+	"\x06Secret\x12\x1d\n" +
+	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x123\n" +
+	"\x03env\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z_][A-Za-z0-9_]*$H\x00R\x03envB\x0f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"R\n" +
 	"\x06Source\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
 	"\x06inline\x18\x02 \x01(\tH\x00R\x06inlineB\x0f\n" +
@@ -1577,7 +1946,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),               // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),              // 1: kasbah.config.v1.LogFormat
@@ -1593,50 +1962,59 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*PrincipalClaims)(nil),     // 11: kasbah.config.v1.PrincipalClaims
 	(*Jwks)(nil),                // 12: kasbah.config.v1.Jwks
 	(*Enforcer)(nil),            // 13: kasbah.config.v1.Enforcer
-	(*Source)(nil),              // 14: kasbah.config.v1.Source
-	(*Route)(nil),               // 15: kasbah.config.v1.Route
-	(*Match)(nil),               // 16: kasbah.config.v1.Match
-	nil,                         // 17: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                         // 18: kasbah.config.v1.Route.HeadersEntry
-	nil,                         // 19: kasbah.config.v1.Route.QueryEntry
-	nil,                         // 20: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil), // 21: google.protobuf.Duration
+	(*Policy)(nil),              // 14: kasbah.config.v1.Policy
+	(*Postgres)(nil),            // 15: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),              // 16: kasbah.config.v1.Sqlite
+	(*Secret)(nil),              // 17: kasbah.config.v1.Secret
+	(*Source)(nil),              // 18: kasbah.config.v1.Source
+	(*Route)(nil),               // 19: kasbah.config.v1.Route
+	(*Match)(nil),               // 20: kasbah.config.v1.Match
+	nil,                         // 21: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                         // 22: kasbah.config.v1.Route.HeadersEntry
+	nil,                         // 23: kasbah.config.v1.Route.QueryEntry
+	nil,                         // 24: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*durationpb.Duration)(nil), // 25: google.protobuf.Duration
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	4,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
 	9,  // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
 	13, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	15, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	19, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	5,  // 4: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	21, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	21, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	25, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	25, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
 	6,  // 7: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	21, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	25, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
 	7,  // 9: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
 	8,  // 10: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	21, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	21, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	25, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	25, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 13: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 14: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 15: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	21, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	25, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
 	10, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
 	12, // 18: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	21, // 19: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	21, // 20: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	25, // 19: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	25, // 20: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
 	11, // 21: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	14, // 22: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	14, // 23: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Source
-	17, // 24: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	16, // 25: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	18, // 26: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	19, // 27: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	20, // 28: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	18, // 22: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	14, // 23: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	21, // 24: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	15, // 25: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	16, // 26: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	17, // 27: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	25, // 28: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	25, // 29: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	20, // 30: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	22, // 31: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	23, // 32: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	24, // 33: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -1653,6 +2031,16 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Jwks_Inline)(nil),
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[11].OneofWrappers = []any{
+		(*Policy_File)(nil),
+		(*Policy_Inline)(nil),
+		(*Policy_Postgres)(nil),
+		(*Policy_Sqlite)(nil),
+	}
+	file_kasbah_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{
+		(*Secret_File)(nil),
+		(*Secret_Env)(nil),
+	}
+	file_kasbah_config_v1_config_proto_msgTypes[15].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -1662,7 +2050,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   18,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
