@@ -38,6 +38,7 @@ func commands() []command {
 	return []command{
 		{"serve", "answer Envoy's questions", serve},
 		{"lint", "check configurations, models and policies", lint},
+		{"test", "run the tests of policies", policyTest},
 		{"demo", "run Envoy, Kasbah, an issuer and an upstream on this machine", runDemo},
 		{"probe", "ask a running Kasbah whether it is ready, for health checks", probe},
 	}

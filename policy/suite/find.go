@@ -1,0 +1,80 @@
+package suite
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/kasbah-authz/kasbah/policy"
+)
+
+// Suffix is what the names of suites end in.
+const Suffix = "_test.yaml"
+
+// Find returns the suites at and below a folder, in lexical order, and a file of [Suffix] as itself. Folders whose names
+// begin with a dot are passed over, and links are not followed. It is an error when there is none.
+func Find(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, reading(path, err)
+	}
+	if !info.IsDir() {
+		if !strings.HasSuffix(path, Suffix) {
+			return nil, fmt.Errorf("%s is no suite; the names of suites end in %s", path, Suffix)
+		}
+		return []string{filepath.Clean(path)}, nil
+	}
+	var found []string
+	err = filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return reading(file, err)
+		case entry.IsDir() && file != path && strings.HasPrefix(entry.Name(), "."):
+			return fs.SkipDir
+		case entry.Type().IsRegular() && strings.HasSuffix(file, Suffix):
+			found = append(found, filepath.Clean(file))
+		}
+		return nil
+	})
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("looking for suites: no file at or below %s ends in %s", path, Suffix)
+	}
+	return found, err
+}
+
+// Load reads the suite in that file.
+func Load(path string) (*Suite, policy.Findings) {
+	data, err := read(path)
+	if err != nil {
+		return nil, policy.Findings{{Position: policy.Position{File: path}, Message: err.Error()}}
+	}
+	return Parse(path, data)
+}
+
+func read(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, reading(path, err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxBytes+1))
+	if err != nil {
+		return nil, reading(path, err)
+	}
+	if len(data) > maxBytes {
+		return nil, fmt.Errorf("reading %s: it is longer than %d bytes", path, maxBytes)
+	}
+	return data, nil
+}
+
+func reading(path string, err error) error {
+	var fault *fs.PathError
+	if errors.As(err, &fault) {
+		err = fault.Err
+	}
+	return fmt.Errorf("reading %s: %w", path, err)
+}
