@@ -10,10 +10,7 @@ import (
 // checkRules reports what is wrong with the rules under that model, and returns those in force: all but
 // the ones that only repeat another.
 func checkRules(rules []rule, m *modelDefinition, r *report) []rule {
-	c := &ruleCheck{
-		model: m, report: r, patterns: newPatternCheck(m, r),
-		seen: make(map[string]*rule, len(rules)), inForce: make([]rule, 0, len(rules)),
-	}
+	c := newRuleCheck(m, r, len(rules))
 	for i := range rules {
 		c.check(&rules[i])
 	}
@@ -21,6 +18,13 @@ func checkRules(rules []rule, m *modelDefinition, r *report) []rule {
 		checkChains(c.inForce, m, r)
 	}
 	return c.inForce
+}
+
+func newRuleCheck(m *modelDefinition, r *report, count int) *ruleCheck {
+	return &ruleCheck{
+		model: m, report: r, patterns: newPatternCheck(m, r),
+		seen: make(map[string]*rule, count), inForce: make([]rule, 0, count),
+	}
 }
 
 type ruleCheck struct {

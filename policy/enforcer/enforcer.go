@@ -67,6 +67,9 @@ type Config struct {
 	// holds for a caller who brings the role admin, or a role that has admin by the policy's links, in
 	// whatever domain is asked about. The subject is the field sub, else the first. Nil: none.
 	Roles Roles
+	// Previous, where it is not nil, is an enforcer of an earlier policy. If the policy differs from that one's in
+	// a few rules only, New takes time in proportion to these. The texts and rows of both must not be changed.
+	Previous *Enforcer
 	// AllowIfEmpty accepts a policy without rules under a model that then allows.
 	AllowIfEmpty bool
 }
@@ -78,12 +81,19 @@ type Enforcer struct {
 	fields     []requestField
 	subject    int // the index of the subject's field
 	roles      Roles
-	inForce    []rule
+	rules      *ruleSet
 	asked      int         // the rules that the matcher is asked about
 	byRule     bool        // the matcher is asked about each rule
 	matcher    policy.Rule // what decides where it does not
 	policyFile string
 	linear     string // the part of the matcher for which each rule is looked at
+
+	// What a later enforcer must have in common with this one to be made by changing it.
+	model        string
+	context      Context
+	allowIfEmpty bool
+	incremental  bool
+	origin       origin
 
 	compiled  *layered // nil where Casbin evaluates
 	queries   *sync.Pool
@@ -132,8 +142,8 @@ func ordered(r *report) policy.Findings {
 
 func build(cfg Config, onModel, onPolicy *report) *Enforcer {
 	m := readModel(cfg.Model.Data, cfg.Context, onModel)
-	lines := readPolicy(cfg, onPolicy)
 	if m == nil {
+		readPolicy(cfg, onPolicy) // for what is wrong with it too
 		return nil
 	}
 	checkLiterals(m, onModel)
@@ -141,20 +151,34 @@ func build(cfg Config, onModel, onPolicy *report) *Enforcer {
 		checkDeniable(m, onModel)
 	}
 	matcher := m.byKey[m.context.Matcher]
-	e := &Enforcer{name: cfg.Name, roles: cfg.Roles, byRule: asksRules(matcher.value, m.context.Policy), policyFile: cfg.Policy.File}
+	e := &Enforcer{
+		name: cfg.Name, roles: cfg.Roles, byRule: asksRules(matcher.value, m.context.Policy), policyFile: cfg.Policy.File,
+		model: string(cfg.Model.Data), context: m.context, allowIfEmpty: cfg.AllowIfEmpty,
+	}
 	e.matcher = policy.Rule{Text: matcher.key + " = " + matcher.value, Position: onModel.position(matcher.at)}
 	e.readFields(cfg, m, onModel)
-	e.inForce = checkRules(lines, m, onPolicy)
 	if err := compareReading(string(cfg.Model.Data), m); err != nil {
 		onModel.errorf(place{1, 1}, "%v", err)
 	}
+	if !onModel.failed() && e.change(cfg, m, onPolicy) {
+		return e
+	}
+	read := readPolicy(cfg, onPolicy)
+	rules := checkRules(read, m, onPolicy)
 	if onModel.failed() || onPolicy.failed() {
 		return nil
 	}
-	if err := e.compile(cfg, m, onModel); err != nil {
+	if err := e.compile(cfg, m, rules, onModel); err != nil {
 		onPolicy.errorf(place{}, "loading the rules: %v", err)
 		return nil
 	}
+	e.origin = newOrigin(cfg)
+	units := len(e.origin.rows)
+	if cfg.Table == nil {
+		units = countLines(e.origin.text)
+	}
+	e.rules = newRuleSet(rules, units, cfg.Table != nil)
+	e.incremental = e.isIncremental(m, len(read))
 	if e.asked == 0 {
 		checkEmpty(m, cfg.AllowIfEmpty, e.allowsAnyone, onPolicy)
 	}
@@ -162,9 +186,9 @@ func build(cfg Config, onModel, onPolicy *report) *Enforcer {
 }
 
 // compile makes the rules ready to be asked: indexed where the matcher can be compiled, else in Casbin.
-func (e *Enforcer) compile(cfg Config, m *modelDefinition, onModel *report) error {
-	for i := range e.inForce {
-		if e.inForce[i].ptype() == m.context.Policy {
+func (e *Enforcer) compile(cfg Config, m *modelDefinition, rules []rule, onModel *report) error {
+	for i := range rules {
+		if rules[i].ptype() == m.context.Policy {
 			e.asked++
 		}
 	}
@@ -172,18 +196,18 @@ func (e *Enforcer) compile(cfg Config, m *modelDefinition, onModel *report) erro
 	if err != nil {
 		e.linear = err.Error()
 		onModel.warnf(m.byKey[m.context.Matcher].place(0), "Casbin evaluates this matcher, rule by rule: %v", err)
-		e.evaluator, err = newEvaluator(string(cfg.Model.Data), e.inForce, m.context, cfg.Roles != nil)
+		e.evaluator, err = newEvaluator(string(cfg.Model.Data), rules, m.context, cfg.Roles != nil)
 		return err
 	}
 	order := byPriority(program.priorityColumn)
 	if m.effect == subjectPriority {
-		order = bySubject(string(cfg.Model.Data), e.inForce, m.context.Policy)
+		order = bySubject(string(cfg.Model.Data), rules, m.context.Policy)
 	}
 	ownRoles := ""
 	if _, ok := m.roles["g"]; ok && cfg.Roles != nil {
 		ownRoles = "g"
 	}
-	e.compiled, err = newLayered(program, e.inForce, ownRoles, order)
+	e.compiled, err = newLayered(program, rules, ownRoles, order)
 	if err != nil {
 		return err
 	}
@@ -236,7 +260,7 @@ func (e *Enforcer) allowsAnyone() bool {
 func (e *Enforcer) Name() string { return "authorize" }
 
 // Rules returns how many rules are in force: lines of the policy, role links among them, each counted once.
-func (e *Enforcer) Rules() int { return len(e.inForce) }
+func (e *Enforcer) Rules() int { return e.rules.count }
 
 // Linear returns the part of the matcher for which every rule is looked at, so that a decision takes longer the
 // more rules there are. It is empty where the rules are indexed.
@@ -245,11 +269,7 @@ func (e *Enforcer) Linear() string { return e.linear }
 // All yields the rules in force, in the order of the policy.
 func (e *Enforcer) All() iter.Seq[policy.Rule] {
 	return func(yield func(policy.Rule) bool) {
-		for i := range e.inForce {
-			if !yield(e.ruleOf(&e.inForce[i])) {
-				return
-			}
-		}
+		e.rules.all(func(r rule) bool { return yield(e.ruleOf(&r)) })
 	}
 }
 
@@ -298,7 +318,14 @@ func (e *Enforcer) decide(values []any, roles []string, noWait bool) (allowed bo
 		return false, nil, policy.ErrWouldWait
 	}
 	v, err := q.decide()
-	return v.allowed, v.rule, err
+	if v.by.layer == nil {
+		return v.allowed, nil, err
+	}
+	decided = v.by.rule()
+	if v.by.layer == e.compiled.layers[0] {
+		decided = e.rules.at(decided)
+	}
+	return v.allowed, decided, err
 }
 
 func (e *Enforcer) fault(err error) error {

@@ -112,7 +112,7 @@ var errNoRule = errors.New("the matcher calls eval, and there is no rule")
 // verdict is what Casbin makes of a request: whether it is allowed, and by which rule.
 type verdict struct {
 	allowed bool
-	rule    *rule
+	by      rank // no rule, where its layer is nil
 }
 
 // decide gives Casbin's verdict on the request that the query holds.
@@ -148,27 +148,23 @@ func (q *query) decideIndexed() (verdict, error) {
 	}
 	switch p.effect {
 	case allowOverride:
-		return verdict{allow != none, allow.decided()}, nil
+		return verdict{allow != none, allow}, nil
 	case denyOverride:
-		return verdict{deny == none, deny.decided()}, nil
+		return verdict{deny == none, deny}, nil
 	case allowAndDeny:
 		if deny != none {
-			return verdict{false, deny.decided()}, nil
+			return verdict{false, deny}, nil
 		}
-		return verdict{allow != none, allow.decided()}, nil
+		return verdict{allow != none, allow}, nil
 	}
 	if deny.rank < allow.rank {
-		return verdict{false, deny.decided()}, nil
+		return verdict{false, deny}, nil
 	}
-	return verdict{allow != none, allow.decided()}, nil
+	return verdict{allow != none, allow}, nil
 }
 
-func (r rank) decided() *rule {
-	if r.layer == nil {
-		return nil
-	}
-	return &r.layer.rules[r.rule]
-}
+// rule returns the rule that stands there.
+func (r rank) rule() *rule { return &r.layer.rules[r.number] }
 
 // ask makes the query one for that request.
 func (q *query) ask(within *layered, values []any, roles []string, subject int) {
@@ -209,28 +205,28 @@ func (q *query) decideOnce() (verdict, error) {
 // It is for requests at which the matcher can return an error: Casbin's, if it comes before the verdict.
 func (q *query) decideInOrder() (verdict, error) {
 	p := q.within.program
-	var firstAllow *rule
+	var firstAllow rank
 	for at := range q.within.inOrder() {
-		holds, err := q.holds(at.layer, at.rule)
+		holds, err := q.holds(at.layer, at.number)
 		if err != nil {
 			return verdict{}, err
 		}
 		if !holds {
 			continue
 		}
-		denies := at.layer.denies != nil && at.layer.denies[at.rule]
+		denies := at.layer.denies != nil && at.layer.denies[at.number]
 		switch {
 		case p.effect == allowOverride && denies, p.effect == denyOverride && !denies:
 			continue
 		case p.effect == allowAndDeny && !denies:
-			if firstAllow == nil {
-				firstAllow = at.decided()
+			if firstAllow.layer == nil {
+				firstAllow = at
 			}
 			continue
 		}
-		return verdict{!denies, at.decided()}, nil
+		return verdict{!denies, at}, nil
 	}
-	return verdict{firstAllow != nil || p.effect == denyOverride, firstAllow}, nil
+	return verdict{firstAllow.layer != nil || p.effect == denyOverride, firstAllow}, nil
 }
 
 // inOrder yields the rules in force in Casbin's order.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"unicode"
+	"unsafe"
 )
 
 // maxRuleLine is the longest line of a policy, in bytes. Casbin stops at 65,536.
@@ -57,7 +58,8 @@ func plainOffset(line string, number int) int {
 func readRules(text []byte, r *report) []rule {
 	var rules []rule
 	number := 0
-	for line := range strings.SplitSeq(string(text), "\n") {
+	whole := unsafe.String(unsafe.SliceData(text), len(text)) //nolint:gosec // nobody changes it (Config)
+	for line := range strings.SplitSeq(whole, "\n") {
 		number++
 		line = strings.TrimSuffix(line, "\r")
 		if !r.checkLine(line, number, maxRuleLine) {
@@ -87,19 +89,21 @@ func readRules(text []byte, r *report) []rule {
 func readRows(rows []Row, r *report) []rule {
 	rules := make([]rule, 0, len(rows))
 	for i := range rows {
-		row := &rows[i]
-		at := place{line: int(row.ID)}
-		if len(row.Fields) == 0 {
+		rule := newRowRule(&rows[i])
+		at := place{line: rule.line}
+		if len(rule.row) == 0 {
 			r.errorf(at, "the row has no field")
 			continue
 		}
-		text := strings.Join(row.Fields, ", ")
-		if !r.checkText(text, at) {
-			continue
+		if r.checkText(rule.text, at) {
+			rules = append(rules, rule)
 		}
-		rules = append(rules, rule{row: row.Fields, text: text, line: int(row.ID)})
 	}
 	return rules
+}
+
+func newRowRule(row *Row) rule {
+	return rule{row: row.Fields, text: strings.Join(row.Fields, ", "), line: int(row.ID)}
 }
 
 // splitLine returns the fields of a line.

@@ -47,9 +47,9 @@ func (q *query) search(p *program, effect int) (found rank, err error) {
 
 // rank is where a rule stands in the order of the policy.
 type rank struct {
-	rank  uint64
-	layer *layer
-	rule  uint32
+	rank   uint64
+	layer  *layer
+	number uint32 // of the rule in its layer
 }
 
 // open reports whether a branch can hold for this request, and works out its sets of symbols.

@@ -1,0 +1,387 @@
+package enforcer
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"unsafe"
+)
+
+const (
+	// maxAdded bounds the rules, and maxPieces the places, that a policy may have changed in before it is read
+	// as a whole again.
+	maxAdded  = 4096
+	maxPieces = 256
+)
+
+// hunk is one place in which a policy has changed: units that are gone, and what stands there now.
+type hunk struct {
+	from, to int
+	added    piece
+}
+
+// errWhole says that a change is not taken as one, and that the policy must be read as a whole.
+var errWhole = errors.New("the policy is read as a whole")
+
+// change makes of the enforcer before one of the policy now, in time in proportion to what has changed. It
+// returns false where that cannot be done, or would not tell all that reading the whole policy tells.
+func (e *Enforcer) change(cfg Config, m *modelDefinition, onPolicy *report) bool {
+	before := cfg.Previous
+	if before == nil || !before.canChange(cfg) {
+		return false
+	}
+	hunks, err := before.hunks(cfg)
+	if err != nil {
+		return false
+	}
+	c := &changing{Enforcer: before, model: m, report: &report{file: onPolicy.file}}
+	changed, err := c.apply(hunks)
+	if err != nil || len(c.report.findings) > 0 {
+		return false // what is found is reported with all else
+	}
+	e.compiled, e.rules, e.queries, e.linear = changed, c.rules, before.queries, before.linear
+	e.asked = changed.count
+	e.origin, e.incremental = newOrigin(cfg), true
+	return true
+}
+
+// isIncremental reports whether changes of the policy can be taken alone. They cannot where a change may move other
+// rules, or where it may bring back a rule that was left out.
+func (e *Enforcer) isIncremental(m *modelDefinition, read int) bool {
+	if e.compiled == nil || e.compiled.program.priorityColumn >= 0 || m.effect == subjectPriority || read != len(e.rules.base) {
+		return false
+	}
+	for _, definition := range m.roles {
+		if definition.names > 3 || definition.conditions > 0 {
+			return false
+		}
+	}
+	return slices.IsSortedFunc(e.rules.base, func(a, b rule) int { return a.line - b.line })
+}
+
+// canChange reports whether what the enforcer was built of, but for the policy, is what it would be built of now.
+func (e *Enforcer) canChange(cfg Config) bool {
+	return e.compiled != nil && e.incremental && e.allowIfEmpty == cfg.AllowIfEmpty && e.context == cfg.Context.withDefaults() &&
+		(e.roles != nil) == (cfg.Roles != nil) && string(cfg.Model.Data) == e.model && (cfg.Table != nil) == e.rules.table
+}
+
+// origin is the policy's text or rows, as they were read.
+type origin struct {
+	text string
+	rows []Row
+}
+
+func newOrigin(cfg Config) origin {
+	if cfg.Table != nil {
+		return origin{rows: cfg.Table.Rows}
+	}
+	return origin{text: unsafe.String(unsafe.SliceData(cfg.Policy.Data), len(cfg.Policy.Data))} //nolint:gosec // the caller does not change it (Config)
+}
+
+func (e *Enforcer) hunks(cfg Config) ([]hunk, error) {
+	if cfg.Table != nil {
+		return rowHunks(e.origin.rows, cfg.Table.Rows)
+	}
+	r := &report{}
+	h, err := textHunk(e.origin.text, cfg.Policy.Data, r)
+	if err != nil || len(r.findings) > 0 {
+		return nil, errWhole
+	}
+	return []hunk{h}, nil
+}
+
+// textHunk returns the lines in which the texts differ.
+func textHunk(before string, now []byte, r *report) (hunk, error) {
+	start := commonPrefix(before, now)
+	start = strings.LastIndexByte(before[:start], '\n') + 1
+	rest, restNow := before[start:], now[start:]
+	end := commonSuffix(rest, restNow)
+	if cut := strings.IndexByte(rest[len(rest)-end:], '\n'); cut >= 0 {
+		end -= cut + 1 // to where a line begins, in both
+	} else {
+		end = 0
+	}
+	gone, come := rest[:len(rest)-end], restNow[:len(restNow)-end]
+	if len(come) > maxAdded*maxRuleLine/8 {
+		return hunk{}, errWhole
+	}
+	rules := readRules(slices.Clone(come), r) // which hold on to what they were read from
+	if len(rules) > maxAdded {
+		return hunk{}, errWhole
+	}
+	from := strings.Count(before[:start], "\n")
+	return hunk{from, from + countLines(gone), piece{count: countLines(string(come)), rules: rules}}, nil
+}
+
+func countLines(text string) int {
+	count := strings.Count(text, "\n")
+	if text != "" && text[len(text)-1] != '\n' {
+		count++
+	}
+	return count
+}
+
+// chunk is how many bytes are compared at a time.
+const chunk = 1 << 12
+
+func commonPrefix(a string, b []byte) int {
+	i, length := 0, min(len(a), len(b))
+	for i+chunk <= length && a[i:i+chunk] == string(b[i:i+chunk]) {
+		i += chunk
+	}
+	for i < length && a[i] == b[i] {
+		i++
+	}
+	return i
+}
+
+func commonSuffix(a string, b []byte) int {
+	i, length := 0, min(len(a), len(b))
+	for i+chunk <= length && a[len(a)-i-chunk:len(a)-i] == string(b[len(b)-i-chunk:len(b)-i]) {
+		i += chunk
+	}
+	for i < length && a[len(a)-1-i] == b[len(b)-1-i] {
+		i++
+	}
+	return i
+}
+
+// rowHunks returns where the rows differ. Rows are ordered by ID.
+func rowHunks(before, now []Row) ([]hunk, error) {
+	var hunks []hunk
+	i, j := 0, 0
+	for i < len(before) || j < len(now) {
+		if i < len(before) && j < len(now) && sameRow(&before[i], &now[j]) {
+			i, j = i+1, j+1
+			continue
+		}
+		h := hunk{from: i, added: piece{rows: true}}
+		for i < len(before) || j < len(now) {
+			switch {
+			case j == len(now) || i < len(before) && before[i].ID < now[j].ID:
+				i++
+				continue
+			case i < len(before) && before[i].ID == now[j].ID:
+				if sameRow(&before[i], &now[j]) {
+					break
+				}
+				i++
+				fallthrough
+			default:
+				h.added.rules = append(h.added.rules, newRowRule(&now[j]))
+				h.added.count++
+				j++
+				continue
+			}
+			break
+		}
+		h.to = i
+		if hunks = append(hunks, h); len(hunks) > maxPieces || h.added.count > maxAdded {
+			return nil, errWhole
+		}
+	}
+	return hunks, nil
+}
+
+// sameRow reports whether the row is the same. Rows of one follower share what has not changed.
+func sameRow(a, b *Row) bool {
+	if a.ID != b.ID || len(a.Fields) != len(b.Fields) {
+		return false
+	}
+	return unsafe.SliceData(a.Fields) == unsafe.SliceData(b.Fields) || slices.Equal(a.Fields, b.Fields) //nolint:gosec // a comparison
+}
+
+// changing makes one policy of another.
+type changing struct {
+	*Enforcer // of the policy before
+	model     *modelDefinition
+	report    *report
+	rules     *ruleSet // after
+	gone      []rule
+	come      []rule
+}
+
+func (c *changing) apply(hunks []hunk) (*layered, error) {
+	p := c.Enforcer.rules.pieces
+	for _, h := range slices.Backward(hunks) {
+		_, rest := p.split(h.from)
+		replaced, _ := rest.split(h.to - h.from)
+		c.gone = append(c.gone, c.Enforcer.rules.with(replaced).plain()...)
+		c.come = append(c.come, h.added.rules...)
+		p = p.replace(h.from, h.to, h.added)
+	}
+	c.rules = c.Enforcer.rules.with(p)
+	if p.added() > maxAdded || len(p) > maxPieces || len(c.gone) > maxAdded {
+		return nil, errWhole
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	after := *c.compiled
+	after.symbols, after.memory = c.compiled.extend(), newRoleMemory()
+	if err := c.changeLinks(&after); err != nil {
+		return nil, err
+	}
+	return &after, c.changeRules(&after)
+}
+
+// plain returns the rules without where they stand now.
+func (s *ruleSet) plain() []rule {
+	var rules []rule
+	for i := range s.pieces {
+		rules = append(rules, s.rulesOf(i)...)
+	}
+	return rules
+}
+
+// check checks the rules that have come as reading the whole policy would. Where it would find anything, the
+// whole is read.
+func (c *changing) check() error {
+	check := newRuleCheck(c.model, c.report, len(c.come))
+	for i := range c.come {
+		r := &c.come[i]
+		if !c.report.checkText(r.text, place{line: r.line}) || slices.ContainsFunc(r.row, func(field string) bool { return strings.Contains(field, ",") }) {
+			return errWhole
+		}
+		check.check(r)
+	}
+	if len(c.report.findings) > 0 {
+		return errWhole
+	}
+	return nil
+}
+
+// changeLinks changes the role links.
+func (c *changing) changeLinks(after *layered) error {
+	after.graphs = make(map[string]*roleGraph, len(c.compiled.graphs))
+	for key, graph := range c.compiled.graphs {
+		gone, come := ofType(c.gone, key), ofType(c.come, key)
+		after.graphs[key] = graph
+		if len(gone) > 0 || len(come) > 0 {
+			after.graphs[key] = graph.with(after.symbols, c.model.roles[key], come, gone)
+		}
+	}
+	f := frame{within: after}
+	for i := range c.come {
+		link := &c.come[i]
+		graph, ok := after.graphs[link.ptype()]
+		if !ok {
+			continue
+		}
+		domain := ""
+		if c.model.roles[link.ptype()].names > 2 {
+			domain = link.fields()[2]
+		}
+		user, role := after.find(link.fields()[0]), after.find(link.fields()[1])
+		same := 0
+		for _, other := range graph.of(linkKey(user, after.find(domain))) {
+			if symbol(other) == role {
+				same++
+			}
+		}
+		if same != 1 || contains(f.roles(link.ptype(), link.fields()[1], domain), user) {
+			return errWhole // a link is there twice, or leads back to where it began
+		}
+	}
+	return nil
+}
+
+func ofType(rules []rule, ptype string) []*rule {
+	var found []*rule
+	for i := range rules {
+		if rules[i].ptype() == ptype {
+			found = append(found, &rules[i])
+		}
+	}
+	return found
+}
+
+// changeRules changes the rules for the matcher: which of the base are no longer there, and which have come.
+func (c *changing) changeRules(after *layered) error {
+	base := after.layers[0]
+	after.removed = make([]uint64, (len(base.rules)+63)/64)
+	after.count = len(base.rules)
+	var come []rule
+	var ranks []uint64
+	index := 0 // of the next rule of the base
+	for i, p := range c.rules.pieces {
+		if p.base {
+			start := c.place(base, p.start)
+			after.remove(index, start)
+			index = c.place(base, p.start+p.count)
+			continue
+		}
+		for j := range p.rules {
+			if p.rules[j].ptype() == c.context.Policy {
+				ranks = append(ranks, uint64(index)<<32+uint64(len(come)+1))
+				come = append(come, c.rules.addedAt(i, &p.rules[j]))
+			} else if after.graphs[p.rules[j].ptype()] == nil {
+				return errWhole // of a definition that is not in use
+			}
+		}
+	}
+	after.remove(index, len(base.rules))
+	after.layers[1] = nil
+	after.count += len(come)
+	if after.count == 0 {
+		return errWhole
+	}
+	if len(come) == 0 {
+		return nil
+	}
+	above, err := newLayer(after.program, after.symbols, come, ranks)
+	if err != nil {
+		return err
+	}
+	after.layers[1] = above
+	if above.needs.never != "" || after.repeats(above) {
+		return errWhole
+	}
+	return nil
+}
+
+// place returns the first rule for the matcher that does not stand before that unit of the base.
+func (c *changing) place(base *layer, unit int) int {
+	at := c.rules.index(unit)
+	if at == len(c.rules.base) {
+		return len(base.rules)
+	}
+	line := c.rules.base[at].line
+	index, _ := slices.BinarySearchFunc(base.rules, line, func(r rule, line int) int { return r.line - line })
+	return index
+}
+
+// remove takes rules of the base out of force.
+func (l *layered) remove(from, to int) {
+	for i := from; i < to; i++ {
+		l.removed[i/64] |= 1 << (i % 64)
+		l.count--
+	}
+}
+
+// repeats reports whether a rule of the upper layer is there twice.
+func (l *layered) repeats(above *layer) bool {
+	rows := make(map[uint64]bool, len(above.rules))
+	for i := range above.rules {
+		key := rowKey(above.row(uint32(i)))
+		if rows[key] {
+			return true
+		}
+		rows[key] = true
+	}
+	below := l.layers[0]
+	for i := range below.rules {
+		if rows[rowKey(below.row(uint32(i)))] && !l.isRemoved(below, uint32(i)) {
+			return true
+		}
+	}
+	return false
+}
+
+// rowKey is the same for equal rows, and in all likelihood for no others.
+func rowKey(row []symbol) (key uint64) {
+	for _, id := range row {
+		key = tupleKey(key, id)
+	}
+	return key
+}
