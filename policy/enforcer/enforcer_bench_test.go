@@ -173,3 +173,29 @@ func BenchmarkLoad(b *testing.B) {
 	runtime.ReadMemStats(&after)
 	b.ReportMetric(float64(before.HeapAlloc-after.HeapAlloc)/(1<<20), "MiB-held")
 }
+
+// BenchmarkChange adds one rule in the middle of a million, and takes it out again.
+func BenchmarkChange(b *testing.B) {
+	p := benchPolicies(1_000_000)[0]
+	half := strings.IndexByte(p.rules[len(p.rules)/2:], '\n') + len(p.rules)/2 + 1
+	texts := [2][]byte{[]byte(p.rules), []byte(p.rules[:half] + "p, newcomer, data1, read\n" + p.rules[half:])}
+	cfg := enforcer.Config{Name: p.name, Model: enforcer.Text{File: "model.conf", Data: []byte(p.model)}}
+	next := 0
+	change := func() *enforcer.Enforcer {
+		cfg.Policy = enforcer.Text{File: "policy.csv", Data: texts[next%2]}
+		next++
+		e, findings := enforcer.New(cfg)
+		if e == nil {
+			b.Fatal(findings)
+		}
+		return e
+	}
+	cfg.Previous = change()
+	rules := cfg.Previous.Rules()
+	for b.Loop() {
+		cfg.Previous = change()
+	}
+	if got := cfg.Previous.Rules(); got != rules+(next-1)%2 {
+		b.Fatal(rules, got)
+	}
+}
