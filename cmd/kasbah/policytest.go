@@ -148,7 +148,7 @@ func (r *testRun) suite(ctx context.Context, path string) error {
 		r.report.Results = append(r.report.Results, &suite.Result{File: path, Findings: findings})
 		return nil
 	}
-	e, findings := r.enforcer(s)
+	e, findings := r.enforcer(ctx, s)
 	if e == nil {
 		r.report.Results = append(r.report.Results, &suite.Result{File: path, Findings: findings})
 		return nil
@@ -163,14 +163,14 @@ func (r *testRun) suite(ctx context.Context, path string) error {
 }
 
 // enforcer returns the one that a suite names, by the server's own loader.
-func (r *testRun) enforcer(s *suite.Suite) (*tested, policy.Findings) {
+func (r *testRun) enforcer(ctx context.Context, s *suite.Suite) (*tested, policy.Findings) {
 	key := enforcerKey{s.ConfigPath(), s.Enforcer}
 	if e := r.tested[key]; e != nil {
 		return e, nil
 	}
 	config, ok := r.configs[key.config]
 	if !ok {
-		config.enforcers, config.findings = server.Enforcers(key.config)
+		config.enforcers, config.findings = server.Enforcers(ctx, server.Config{Path: key.config, Now: time.Now, LookupEnv: os.LookupEnv})
 		r.configs[key.config] = config
 	}
 	if config.findings.Err() != nil {

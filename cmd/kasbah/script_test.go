@@ -78,7 +78,7 @@ func writeDemo(folder string) error {
 		return err
 	}
 	files := map[string][]byte{"jwks.json": issuer.JWKS()}
-	for _, name := range []string{"kasbah.yaml", "model.conf", "policy.csv"} {
+	for _, name := range []string{"kasbah.yaml", "model.conf", "policy.csv", "policy_test.yaml"} {
 		if files[name], err = testdata.Demo(name); err != nil {
 			return err
 		}

@@ -113,10 +113,10 @@ func judge(outcome policy.Outcome, err error) CaseResult {
 // compare writes down what is not as expected.
 func (s *Suite) compare(got *CaseResult) {
 	want := got.Case.Want
-	if got.Got != want.Verdict {
+	switch {
+	case got.Got != want.Verdict: // whose reason is another one, too
 		got.Faults = append(got.Faults, fmt.Sprintf("want %s, got %s", want.Verdict, got.Got))
-	}
-	if want.Reason != "" && got.Reason != want.Reason {
+	case want.Reason != "" && got.Reason != want.Reason:
 		got.Faults = append(got.Faults, fmt.Sprintf("want the reason %s, got %s", want.Reason, orNone(got.Reason)))
 	}
 	if want.Rule != "" && !s.isRule(want.Rule, got.Rule) {
