@@ -31,6 +31,9 @@ func (Secret) String() string { return "[redacted]" }
 // GoString returns "[redacted]".
 func (Secret) GoString() string { return "[redacted]" }
 
+// MarshalText returns "[redacted]".
+func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
 // LogValue returns "[redacted]".
 func (Secret) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/kasbah-authz/kasbah/policy"
 	"github.com/kasbah-authz/kasbah/policy/enforcer"
 )
 
@@ -301,6 +302,10 @@ func (p *postgres) readSome(ctx context.Context, ids []int64) ([]enforcer.Row, e
 
 // explain makes an error of the driver one for operators, and leaves those of this package as they are.
 func (p *postgres) explain(err error) error {
+	var row *policy.Finding
+	if errors.As(err, &row) {
+		return row
+	}
 	var large *pgproto3.ExceededMaxBodyLenErr
 	if errors.As(err, &large) {
 		return fmt.Errorf("reading the table: a row has more than %d bytes", maxMessage)
