@@ -240,6 +240,9 @@ func (r *reader) columns(node *yaml.Node) []column {
 		if item.Kind != yaml.ScalarNode && req != nil {
 			columns[i].name = req.Method + " " + req.Path
 		}
+		if len(columns[i].name) > maxName {
+			r.errorf(item, "the request is %d bytes long, and names the cases of its column; give it a shorter name under requests", len(columns[i].name))
+		}
 	}
 	return columns
 }

@@ -30,7 +30,8 @@
 //	principal.go   principals; request.go requests
 //	find.go        which files are suites
 //
-// and run.go, coverage.go, report.go, text.go, junit.go and json.go do the rest.
+// and run.go, coverage.go, report.go, text.go, junit.go and json.go do the rest. These are more files than a package here
+// should have: strict reading and three reports are many small things, and nothing else has a use for any of them.
 //
 // What the package guarantees:
 //

@@ -40,6 +40,9 @@ func (r *reader) errorf(node *yaml.Node, format string, arguments ...any) {
 	r.add(r.position(node), format, arguments...)
 }
 
+// full reports whether further findings would not be listed; what is expensive to word is then not worded.
+func (r *reader) full() bool { return len(r.findings) >= maxFindings }
+
 func (r *reader) add(at policy.Position, format string, arguments ...any) {
 	switch n := len(r.findings); {
 	case n < maxFindings-1:

@@ -36,7 +36,7 @@ func (r *reader) principal(node *yaml.Node) *policy.Principal {
 
 func (r *reader) sharedPrincipal(node *yaml.Node, name string) *policy.Principal {
 	p := r.principals[name]
-	if p == nil && name != "" {
+	if p == nil && name != "" && !r.full() {
 		r.errorf(node, "no principal is named %s%s", quote(name), among(append(slices.Collect(maps.Keys(r.principals)), anonymous)))
 	}
 	return p
@@ -64,6 +64,7 @@ func (r *reader) readPrincipal(node *yaml.Node) *policy.Principal {
 	for name, field := range map[string]*[]string{"roles": &p.Roles, "scopes": &p.Scopes} {
 		if f[name] != nil {
 			*field = r.texts(f[name])
+			r.bound(f[name], len(*field))
 		}
 	}
 	if claims := f["claims"]; claims != nil {
@@ -94,6 +95,9 @@ func (r *reader) finishPrincipal(node *yaml.Node, p policy.Principal) *policy.Pr
 
 // object reads a mapping to anything, over another one: each key that is written replaces that one's.
 func (r *reader) object(node *yaml.Node, base map[string]any) map[string]any {
+	if !r.bound(node, len(node.Content)/2) {
+		return base
+	}
 	values := maps.Clone(base)
 	if values == nil {
 		values = map[string]any{}
@@ -103,9 +107,12 @@ func (r *reader) object(node *yaml.Node, base map[string]any) map[string]any {
 	return values
 }
 
-// bound reports more entries than one principal or request may have.
-func (r *reader) bound(node *yaml.Node, count int) {
+// bound reports more entries than one principal or request may have. It is asked before they are read, which may take the
+// square of their number, and again with those that were there before.
+func (r *reader) bound(node *yaml.Node, count int) bool {
 	if count > maxEntries {
 		r.errorf(node, "there are %d entries, and at most %d are read", count, maxEntries)
+		return false
 	}
+	return true
 }

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -72,10 +73,15 @@ func describePrincipal(p *policy.Principal) string {
 	if p.Anonymous() {
 		return anonymous
 	}
-	if len(p.Roles) == 0 {
+	const shown = 10
+	switch roles := p.Roles; {
+	case len(roles) == 0:
 		return p.ID
+	case len(roles) > shown:
+		return p.ID + ", roles " + strings.Join(roles[:shown], ", ") + fmt.Sprintf(" and %d more", len(roles)-shown)
+	default:
+		return p.ID + ", roles " + strings.Join(roles, ", ")
 	}
-	return p.ID + ", roles " + strings.Join(p.Roles, ", ")
 }
 
 func describeRule(rule policy.Rule) string {

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -32,7 +33,7 @@ func (r *reader) request(node *yaml.Node) *policy.Request {
 
 func (r *reader) sharedRequest(node *yaml.Node, name string) *policy.Request {
 	req := r.requests[name]
-	if req == nil && name != "" {
+	if req == nil && name != "" && !r.full() {
 		r.errorf(node, `no request is named %s%s; or write a request as "GET /path"`, quote(name), among(slices.Collect(maps.Keys(r.requests))))
 	}
 	return req
@@ -96,6 +97,11 @@ func (r *reader) readRequest(node *yaml.Node) *policy.Request {
 // requestMaps reads the fields of a request that are mappings themselves. Each key that is written replaces the one
 // that the request has already.
 func (r *reader) requestMaps(f map[string]*yaml.Node, req *policy.Request) {
+	for _, name := range []string{"headers", "params", "attributes"} {
+		if node := f[name]; node != nil && !r.bound(node, len(node.Content)/2) {
+			return
+		}
+	}
 	if node := f["headers"]; node != nil {
 		req.Headers = r.headers(node, req.Headers)
 	}
@@ -228,9 +234,8 @@ func (r *reader) finishRequest(node *yaml.Node, req policy.Request) *policy.Requ
 	if req.Scheme != "http" && req.Scheme != "https" {
 		r.errorf(node, "the request's scheme is %s; it is http or https", quote(req.Scheme))
 	}
-	if host := req.Host; host != strings.ToLower(host) || strings.HasSuffix(host, ".") || strings.ContainsAny(host, "/? ") ||
-		strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
-		r.errorf(node, "the request's host is %s; policies see it in lower case, without a port and without a dot at its end", quote(host))
+	if !isHost(req.Host) {
+		r.errorf(node, "the request's host is %s; policies see it in lower case, without a port and without a dot at its end", quote(req.Host))
 	}
 	if len(r.findings) > count {
 		return nil
@@ -242,6 +247,9 @@ func (r *reader) finishRequest(node *yaml.Node, req policy.Request) *policy.Requ
 func pathFault(path string) string {
 	if !strings.HasPrefix(path, "/") {
 		return "it begins with a slash"
+	}
+	if len(path) > maxPath {
+		return fmt.Sprintf("policies never see one of more than %d bytes", maxPath)
 	}
 	if i := strings.IndexAny(path, `\;#?%`); i >= 0 {
 		return "policies see it decoded and without a query, and never one that holds " + quote(path[i:i+1])
@@ -258,6 +266,23 @@ func pathFault(path string) string {
 		}
 	}
 	return ""
+}
+
+// isHost reports whether policies may see a host: none, a name or an IPv6 literal in brackets.
+func isHost(host string) bool {
+	if inside, ok := strings.CutPrefix(host, "["); ok {
+		inside, ok = strings.CutSuffix(inside, "]")
+		return ok && inside != "" && strings.Trim(inside, "0123456789abcdef:.") == ""
+	}
+	if len(host) > maxHost {
+		return false
+	}
+	for label := range strings.SplitSeq(host, ".") {
+		if label == "" && host != "" || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // isToken reports whether s is a token (RFC 9110, section 5.6.2).

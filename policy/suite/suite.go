@@ -13,11 +13,13 @@ import (
 // Bounds of a suite, so that a file of one size can only ask for so much.
 const (
 	maxBytes    = 1 << 20
-	maxCases    = 10_000 // table cells included
-	maxNamed    = 1_000  // shared principals, and shared requests
-	maxEntries  = 256    // headers, claims and the like of one principal or request
-	maxName     = 256    // bytes of a name
-	maxDepth    = 64     // of lists and mappings
+	maxCases    = 10_000  // table cells included
+	maxNamed    = 1_000   // shared principals, and shared requests
+	maxEntries  = 256     // headers, claims, roles and the like of one principal or request
+	maxPath     = 8 << 10 // bytes, as the edge takes
+	maxHost     = 255     // bytes, as the edge takes
+	maxName     = 256     // bytes of a name
+	maxDepth    = 64      // of lists and mappings
 	maxFindings = 100
 )
 
