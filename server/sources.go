@@ -61,8 +61,12 @@ func (s *sources) open(cfg table.Config) (*table.Follower, error) {
 		return nil, err
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.all.Err(); err != nil { // closed meanwhile
+		follower.Close()
+		return nil, err
+	}
 	s.followers[cfg] = &source{follower: follower}
-	s.mu.Unlock()
 	status := follower.Status()
 	s.options.Logger.Info("policy source opened", "source", status.Source, "rows", status.Rows, "notified", status.Notified)
 	return follower, nil

@@ -40,12 +40,17 @@ func (p *postgres) look(ctx context.Context, tx pgx.Tx) error {
 
 // check asks whether anything changed that nobody told of, and only then reads the table.
 func (p *postgres) check(ctx context.Context, known content) (content, error) {
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var snapshot string
+	if err := p.conn.QueryRow(asking, snapshotNow).Scan(&snapshot); err != nil {
+		return content{}, p.explain(err)
+	}
+	if snapshot == p.seen.snapshot {
+		return known, nil
+	}
 	return p.readIf(ctx, known, func(ctx context.Context, tx pgx.Tx) (bool, error) {
 		before, layout := p.seen, p.layout
-		var snapshot string
-		if err := tx.QueryRow(ctx, snapshotNow).Scan(&snapshot); err != nil || snapshot == before.snapshot {
-			return false, err
-		}
 		if err := p.look(ctx, tx); err != nil {
 			return false, err
 		}

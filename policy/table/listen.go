@@ -35,34 +35,40 @@ const (
 // ears is what a connection hears.
 type ears struct {
 	// marker is a channel of this connection's own. Notifications are queued one transaction at a time, in the order of
-	// their commits, and ours among them; so what comes back behind everything that was said before it.
-	marker string
-	heard  heard
-	deaf   bool      // nothing can be heard through this connection: a standby, or a pooler of transactions
-	rested time.Time // before this nothing makes us read the whole table
+	// their commits, and ours among them; so what comes back is behind everything that was said before it.
+	marker   string
+	returned bool // ours has come back
+	heard    heard
+	deaf     bool      // nothing can be heard through this connection: a standby, or a pooler of transactions
+	rested   time.Time // before this nothing makes us read the whole table
 }
 
-// heard is what may have changed.
+func newEars() ears {
+	name := fmt.Sprintf("kasbah_%016x", rand.Uint64()) //nolint:gosec // G404: a name that nobody else has, no secret
+	return ears{marker: name, heard: nothing()}
+}
+
+// heard is what may have changed: some rows, or anything.
 type heard struct {
 	ids   map[int64]bool
 	whole bool
 }
 
-func (heard) none() heard { return heard{ids: map[int64]bool{}} }
+func nothing() heard { return heard{ids: map[int64]bool{}} }
 
 func (h heard) empty() bool { return len(h.ids) == 0 && !h.whole }
 
 // and adds what another one has.
 func (h heard) and(other heard) heard {
 	maps.Copy(h.ids, other.ids)
-	h.whole = h.whole || other.whole || len(h.ids) > maxIDs
+	if h.whole = h.whole || other.whole || len(h.ids) > maxIDs; h.whole {
+		clear(h.ids)
+	}
 	return h
 }
 
 // listen begins to listen. A server that does not allow it is polled.
 func (p *postgres) listen(ctx context.Context) error {
-	p.ears.heard = heard{}.none()
-	p.ears.marker = fmt.Sprintf("kasbah_%016x", rand.Uint64()) //nolint:gosec // G404: a name that nobody else has, no secret
 	_, err := p.conn.Exec(ctx, "LISTEN "+channel)
 	if err == nil {
 		_, err = p.conn.Exec(ctx, "LISTEN "+p.ears.marker)
@@ -82,9 +88,13 @@ type notice struct {
 	IDs      []int64 `json:"ids"`
 }
 
-// hear notes one notification. Anybody may send any: it only ever says what to read.
+// hear takes in one notification. Anybody may send any: it only ever says what to read.
 func (p *postgres) hear(n *pgconn.Notification) {
-	if n.Channel != channel {
+	switch {
+	case n.Channel == p.ears.marker:
+		p.ears.returned = true
+		return
+	case n.Channel != channel || p.ears.heard.whole:
 		return
 	}
 	var said notice
@@ -92,46 +102,42 @@ func (p *postgres) hear(n *pgconn.Notification) {
 	if err == nil && said.Relation != p.layout.relation {
 		return // another table's
 	}
-	if err != nil || len(said.IDs) == 0 || !p.layout.byID || !p.layout.triggers {
-		p.ears.heard.whole = true
-		return
+	news := nothing()
+	if news.whole = err != nil || len(said.IDs) == 0 || !p.layout.byID || !p.layout.triggers; !news.whole {
+		for _, id := range said.IDs {
+			news.ids[id] = true
+		}
 	}
-	if len(p.ears.heard.ids) > maxIDs {
-		p.ears.heard.whole = true
-		return
-	}
-	for _, id := range said.IDs {
-		p.ears.heard.ids[id] = true
-	}
+	p.ears.heard = p.ears.heard.and(news)
 }
 
-// follow waits for a notification, at most until the next poll.
+// follow waits for a notification of this table, at most until the next poll. Polls are due however much is said: it may
+// be about other tables, or not be all.
 func (p *postgres) follow(ctx context.Context, known content) (content, error) {
-	if p.ears.heard.empty() {
-		n, err := p.await(ctx, p.poll)
-		if err != nil {
-			return content{}, p.scrub("listening for changes", err)
-		}
-		if n == nil {
+	for {
+		left := p.due.Sub(p.now())
+		if left <= 0 {
+			p.due = p.now().Add(p.poll)
 			return p.check(ctx, known)
 		}
-		p.hear(n)
-		if p.ears.heard.empty() {
-			return known, nil
+		if !p.ears.heard.empty() {
+			return p.catchUp(ctx, known)
+		}
+		if _, err := p.await(ctx, left); err != nil {
+			return content{}, p.scrub("listening for changes", err)
 		}
 	}
-	return p.catchUp(ctx, known)
 }
 
-// await returns the next notification, nil if there is none within that time.
-func (p *postgres) await(ctx context.Context, within time.Duration) (*pgconn.Notification, error) {
+// await waits for a notification, which hear is given, and reports whether one came within that time.
+func (p *postgres) await(ctx context.Context, within time.Duration) (bool, error) {
 	waiting, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	n, err := p.conn.WaitForNotification(waiting)
+	err := p.conn.PgConn().WaitForNotification(waiting)
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil && !p.conn.IsClosed() {
-		return n, nil
+		return false, nil
 	}
-	return n, err
+	return err == nil, err
 }
 
 // catchUp reads what is said to have changed.
@@ -148,7 +154,7 @@ func (p *postgres) catchUp(ctx context.Context, known content) (content, error) 
 		if ids.whole || p.ears.deaf {
 			break
 		}
-		p.ears.heard = ids.none()
+		p.ears.heard = nothing()
 		sorted := slices.Sorted(maps.Keys(ids.ids))
 		rows, err := p.readSome(asking, sorted)
 		if err != nil {
@@ -184,20 +190,17 @@ func (p *postgres) readRested(ctx context.Context, known content) (content, erro
 // awaitMarker returns when everything is heard that was said before our own notification.
 func (p *postgres) awaitMarker(ctx context.Context) error {
 	deadline := p.now().Add(markerTimeout)
-	for {
-		n, err := p.await(ctx, deadline.Sub(p.now()))
-		switch {
-		case err != nil:
+	for !p.ears.returned {
+		told, err := p.await(ctx, deadline.Sub(p.now()))
+		if err != nil {
 			return p.scrub("listening for changes", err)
-		case n == nil:
-			p.ears.deaf = true // what we say does not come back: poll
-			p.ears.heard.whole = true
-			return nil
-		case n.Channel == p.ears.marker:
+		}
+		if !told {
+			p.ears.deaf, p.ears.heard.whole = true, true // what we say does not come back: poll
 			return nil
 		}
-		p.hear(n)
 	}
+	return nil
 }
 
 // within reports whether all of some are in others.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -20,6 +21,8 @@ import (
 
 const (
 	connectTimeout = 10 * time.Second
+	// maxReason is the most that is told of an error, in characters: a server may say anything.
+	maxReason = 500
 	// askTimeout bounds what is asked about some rows or none, readTimeout what is asked about all of them.
 	askTimeout  = 15 * time.Second
 	readTimeout = 2 * time.Minute
@@ -55,7 +58,7 @@ func newPostgresSettings(cfg Config, quoted string, now func() time.Time) (*post
 	return &postgresSettings{config: config, source: source, quoted: quoted, poll: cfg.Poll, now: now}, nil
 }
 
-// scrub returns the error as a text without the password. The driver and the server leave it out already; this holds
+// scrub returns the error as one line of a text, of bounded length and without the password. The driver and the server leave it out already; this holds
 // where one of them does not.
 func (s *postgresSettings) scrub(doing string, err error) error {
 	text := err.Error()
@@ -64,7 +67,14 @@ func (s *postgresSettings) scrub(doing string, err error) error {
 			text = strings.ReplaceAll(text, secret, "[redacted]")
 		}
 	}
-	return fmt.Errorf("%s: %s", doing, strings.Join(strings.Fields(text), " "))
+	text = strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return ' '
+		}
+		return c
+	}, strings.ToValidUTF8(text, "?"))
+	text = strings.Join(strings.Fields(text), " ")
+	return fmt.Errorf("%s: %.*s", doing, maxReason, text)
 }
 
 // postgres is a connection to PostgreSQL.
@@ -74,15 +84,21 @@ type postgres struct {
 	ears   ears
 	layout layout
 	seen   seen
+	due    time.Time // of the next poll
 }
 
 func (s *postgresSettings) dial(ctx context.Context) (connection, error) {
-	conn, err := pgx.ConnectConfig(ctx, s.config.Copy())
-	if err != nil {
+	p := &postgres{postgresSettings: s, ears: newEars(), due: s.now().Add(s.poll)}
+	config := s.config.Copy()
+	// Each notification is taken in at once. The driver would keep them, and PostgreSQL may have gigabytes of them.
+	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { p.hear(n) }
+	var err error
+	if p.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
 		return nil, s.scrub("connecting to PostgreSQL", err)
 	}
-	p := &postgres{postgresSettings: s, conn: conn}
-	if err := p.listen(ctx); err != nil {
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if err := p.listen(asking); err != nil {
 		p.close()
 		return nil, s.scrub("listening for changes", err)
 	}
@@ -215,7 +231,7 @@ func (p *postgres) readIf(ctx context.Context, known content, needed func(contex
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	heard := p.ears.heard
-	p.ears.heard = heard.none()
+	p.ears.heard = nothing()
 	next := known
 	err := p.inSnapshot(ctx, func(tx pgx.Tx) error {
 		if needed != nil {
@@ -288,6 +304,7 @@ func rowID(text []byte, byID bool) (int64, error) {
 // readSome reads the rows of those ids, of which there may be none, and asks to be told when all was heard that was
 // said before.
 func (p *postgres) readSome(ctx context.Context, ids []int64) ([]enforcer.Row, error) {
+	p.ears.returned = false
 	r := newReader(p.source, content{})
 	err := p.inSnapshot(ctx, func(tx pgx.Tx) error {
 		query := "SELECT " + p.layout.columns + " FROM " + p.quoted + ` AS t WHERE t."id" = ANY($1) ORDER BY ` + p.layout.key

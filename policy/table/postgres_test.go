@@ -201,6 +201,7 @@ func TestNeverHalf(t *testing.T) {
 			own := connect(t, d.dsn)
 			writing.Go(func() { move(t, own, fmt.Sprint(w), rounds) })
 		}
+		t.Cleanup(writing.Wait)
 		ended := make(chan struct{})
 		go func() { writing.Wait(); close(ended) }()
 		seen := 0
@@ -405,6 +406,29 @@ func TestForeignNotifications(t *testing.T) {
 		t.Errorf("%+v %v", now, f.Status())
 	}
 	d.exec(`INSERT INTO casbin_rule (ptype, v0) VALUES ('p', 'b')`)
+	f.awaitRows(row(1, "p", "a"), row(2, "p", "b"))
+}
+
+// TestBusyChannel: what is said about one table does not keep another one, which nobody speaks of, from being polled.
+func TestBusyChannel(t *testing.T) {
+	t.Parallel()
+	d := startDatabase(t)
+	d.exec(gormTable + `; CREATE TABLE quiet (id int PRIMARY KEY, ptype text, v0 text); INSERT INTO quiet VALUES (1, 'p', 'a')`)
+	d.triggers("casbin_rule")
+	cfg := d.config(100 * time.Millisecond)
+	cfg.Table = "quiet"
+	f := follow(t, cfg)
+	other := connect(t, d.dsn)
+	ctx, stop := context.WithCancel(t.Context())
+	var talking sync.WaitGroup
+	talking.Go(func() {
+		for ctx.Err() == nil {
+			_, _ = other.conn.Exec(ctx, `INSERT INTO casbin_rule (ptype, v0) VALUES ('p', 'busy' || random()::text)`)
+		}
+	})
+	t.Cleanup(talking.Wait)
+	t.Cleanup(stop)
+	d.exec(`INSERT INTO quiet VALUES (2, 'p', 'b')`)
 	f.awaitRows(row(1, "p", "a"), row(2, "p", "b"))
 }
 
