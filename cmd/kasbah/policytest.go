@@ -105,7 +105,7 @@ func findSuites(folders []string) ([]string, error) {
 		if strings.HasPrefix(folder, "-") {
 			return nil, fmt.Errorf("%s comes too late; flags stand before the folders", folder)
 		}
-		found, err := suite.Find(folder)
+		found, err := suite.Find(strings.TrimSuffix(folder, "/...")) // as go test is told to look below, too
 		if err != nil {
 			return nil, err
 		}

@@ -16,26 +16,34 @@ import (
 const Suffix = "_test.yaml"
 
 // Find returns the suites at and below a folder, in lexical order, and a file of [Suffix] as itself. Folders whose names
-// begin with a dot are passed over, and links are not followed. It is an error when there is none.
+// begin with a dot and links to folders are passed over. It is an error when there is none.
 func Find(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, reading(path, err)
 	}
 	if !info.IsDir() {
-		if !strings.HasSuffix(path, Suffix) {
+		if !strings.HasSuffix(path, Suffix) || !info.Mode().IsRegular() {
 			return nil, fmt.Errorf("%s is no suite; the names of suites end in %s", path, Suffix)
 		}
 		return []string{filepath.Clean(path)}, nil
 	}
 	var found []string
-	err = filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
+	// With a slash behind it, a link to a folder is that folder.
+	err = filepath.WalkDir(path+string(filepath.Separator), func(file string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return reading(file, err)
-		case entry.IsDir() && file != path && strings.HasPrefix(entry.Name(), "."):
+		case entry.IsDir() && filepath.Clean(file) != filepath.Clean(path) && strings.HasPrefix(entry.Name(), "."):
 			return fs.SkipDir
-		case entry.Type().IsRegular() && strings.HasSuffix(file, Suffix):
+		case entry.IsDir() || !strings.HasSuffix(file, Suffix):
+			return nil
+		}
+		info, err := os.Stat(file) // of what a link links to
+		if err != nil {
+			return reading(file, err)
+		}
+		if info.Mode().IsRegular() {
 			found = append(found, filepath.Clean(file))
 		}
 		return nil

@@ -31,16 +31,19 @@ func TestFind(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(folder, "folder_test.yaml"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(folder, filepath.Join(folder, "a", "loop")); err != nil {
-		t.Fatal(err)
+	for link, to := range map[string]string{"a/loop": folder, "a/folder_test.yaml": folder, "linked": folder + "/a/deep", "linked_test.yaml": folder + "/test.yaml"} {
+		if err := os.Symlink(to, filepath.Join(folder, link)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for path, want := range map[string][]string{
-		"":              {"a/deep/x_test.yaml", "a/y_test.yaml", "b_test.yaml"},
-		"/":             {"a/deep/x_test.yaml", "a/y_test.yaml", "b_test.yaml"},
+		"":              {"a/deep/x_test.yaml", "a/y_test.yaml", "b_test.yaml", "linked_test.yaml"},
+		"/":             {"a/deep/x_test.yaml", "a/y_test.yaml", "b_test.yaml", "linked_test.yaml"},
 		"/a":            {"a/deep/x_test.yaml", "a/y_test.yaml"},
 		"/.git":         {".git/z_test.yaml"}, // named outright
 		"/b_test.yaml":  {"b_test.yaml"},
 		"/a/../a/deep/": {"a/deep/x_test.yaml"},
+		"/linked":       {"linked/x_test.yaml"}, // named outright
 	} {
 		got, err := suite.Find(folder + path)
 		for i := range want {
@@ -58,6 +61,23 @@ func TestFind(t *testing.T) {
 		if got, err := suite.Find(folder + path); err == nil || !strings.Contains(err.Error(), want) || got != nil {
 			t.Errorf("%s: %q, %v", path, got, err)
 		}
+	}
+}
+
+// TestFindFaults: what cannot be looked into is no empty folder.
+func TestFindFaults(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	write(t, filepath.Join(folder, "a_test.yaml"), good)
+	link := filepath.Join(folder, "b_test.yaml")
+	if err := os.Symlink("gone", link); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := suite.Find(folder); err == nil || err.Error() != "reading "+link+": no such file or directory" {
+		t.Errorf("a link to nothing: %q, %v", got, err)
+	}
+	if got, err := suite.Find("/dev/null"); err == nil || got != nil {
+		t.Errorf("a device: %q, %v", got, err)
 	}
 }
 
