@@ -67,7 +67,6 @@ func (c *compiler) snapshot() *Snapshot {
 	cfg := c.document.Config()
 	settings := cfg.GetServer()
 	s := &Snapshot{
-		rules:           map[string]int{},
 		maxBody:         int(settings.GetMaxBodyBytes()),
 		decisionTimeout: settings.GetDecisionTimeout().AsDuration(),
 		log:             newLogging(settings.GetLog()),
@@ -81,9 +80,7 @@ func (c *compiler) snapshot() *Snapshot {
 		}
 	}
 	enforcers := c.enforcers(cfg.GetEnforcers())
-	for name, e := range enforcers {
-		s.rules[name] = e.Rules()
-	}
+	s.enforcers = enforcers
 	routes := make([]policy.Route, len(cfg.GetRoutes()))
 	for i, r := range cfg.GetRoutes() {
 		routes[i] = c.route(fmt.Sprintf("routes[%d]", i), r, providers, enforcers)
@@ -125,6 +122,9 @@ func (c *compiler) enforcers(messages []*configv1.Enforcer) map[string]*enforcer
 			if roles := c.expression(prefix+".roles", source); roles != nil {
 				cfg.Roles = roles.Strings
 			}
+		}
+		if c.before != nil {
+			cfg.Previous = c.before.enforcers[message.GetName()]
 		}
 		built, findings := enforcer.New(cfg)
 		for _, finding := range findings {

@@ -23,7 +23,7 @@ func NewCheck(path string) (func(context.Context, *authv3.CheckRequest) *authv3.
 	var current atomic.Pointer[Snapshot]
 	counted := newMetrics(prometheus.NewRegistry(), store, time.Now)
 	r := &reloader{path: path, store: store, current: &current, metrics: counted, logger: logger, level: &slog.LevelVar{}, now: time.Now}
-	if findings := r.load(); findings != nil {
+	if findings := r.load(newFiles()); findings != nil {
 		return nil, findings
 	}
 	c := newChecker(&current, counted, logger, time.Now)

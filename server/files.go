@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -24,11 +25,27 @@ type files struct {
 }
 
 type seenFiles struct {
-	data map[string][]byte // by absolute path; nil for one that could not be read
+	asked map[string]bool              // by absolute path
+	data  map[string][]byte            // by absolute path; nil for one that could not be read
+	sums  map[string][sha256.Size]byte // of the data
 }
 
 func newFiles() *files {
-	return &files{seen: &seenFiles{data: map[string][]byte{}}}
+	return &files{seen: &seenFiles{asked: map[string]bool{}, data: map[string][]byte{}, sums: map[string][sha256.Size]byte{}}}
+}
+
+// readAll reads the files of those paths as they are now. One that cannot be read is remembered as such.
+func readAll(paths []string) *files {
+	f := newFiles()
+	for _, path := range paths {
+		_, _ = f.read(path)
+	}
+	return f
+}
+
+// again returns a reader of what was read before, for which nothing has been asked yet.
+func (f *files) again() *files {
+	return &files{seen: &seenFiles{asked: map[string]bool{}, data: f.seen.data, sums: f.seen.sums}}
 }
 
 // below returns a reader for the same load whose relative paths start at folder.
@@ -44,6 +61,7 @@ func (f *files) resolve(path string) string {
 // read returns the file's content.
 func (f *files) read(path string) ([]byte, error) {
 	path = f.resolve(path)
+	f.seen.asked[path] = true
 	if data := f.seen.data[path]; data != nil {
 		return data, nil
 	}
@@ -52,7 +70,7 @@ func (f *files) read(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.seen.data[path] = data
+	f.seen.data[path], f.seen.sums[path] = data, sha256.Sum256(data)
 	return data, nil
 }
 
@@ -66,14 +84,20 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err != nil {
+	var content bytes.Buffer
+	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
+		content.Grow(int(min(info.Size(), maxFile)) + bytes.MinRead) // or the longest files would be copied as they are read
+	}
+	if _, err := content.ReadFrom(io.LimitReader(file, maxFile+1)); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if len(data) > maxFile {
+	if content.Len() > maxFile {
 		return nil, fmt.Errorf("reading %s: it is longer than %d bytes", path, maxFile)
 	}
-	return data, nil // not nil, also for an empty file
+	if content.Len() == 0 {
+		return []byte{}, nil // nil is for a file that could not be read
+	}
+	return content.Bytes(), nil
 }
 
 // digest returns a SHA-256 over all that was asked for, in hexadecimal.
@@ -81,22 +105,12 @@ func (f *files) digest() string {
 	sum := sha256.New()
 	for _, path := range f.paths() {
 		data := f.seen.data[path]
-		fmt.Fprintf(sum, "%q %t %d\n", path, data != nil, len(data))
-		sum.Write(data)
+		fmt.Fprintf(sum, "%q %t %x\n", path, data != nil, f.seen.sums[path])
 	}
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// digestOf reads the files of those paths as they are now.
-func digestOf(paths []string) string {
-	f := newFiles()
-	for _, path := range paths {
-		_, _ = f.read(path) // one that cannot be read is part of the digest
-	}
-	return f.digest()
-}
-
 // paths returns every path that was asked for, in order.
-func (f *files) paths() []string { return slices.Sorted(maps.Keys(f.seen.data)) }
+func (f *files) paths() []string { return slices.Sorted(maps.Keys(f.seen.asked)) }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

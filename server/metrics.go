@@ -21,6 +21,7 @@ type metrics struct {
 	reloadedAt prometheus.Gauge
 	generation prometheus.Gauge
 	rules      *prometheus.GaugeVec // enforcer
+	linear     *prometheus.GaugeVec // enforcer
 }
 
 func newMetrics(registry *prometheus.Registry, store *keys.Store, now func() time.Time) *metrics {
@@ -54,12 +55,15 @@ func newMetrics(registry *prometheus.Registry, store *keys.Store, now func() tim
 			Name: "kasbah_config_generation",
 			Help: "How many configurations have been accepted since the start.",
 		}),
+		linear: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kasbah_enforcer_linear", Help: "1 if the matcher of an enforcer looks at every rule, so that decisions take longer the more there are; lint says why.",
+		}, []string{"enforcer"}),
 		rules: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "kasbah_enforcer_rules",
 			Help: "Rules of the policy in force, by enforcer.",
 		}, []string{"enforcer"}),
 	}
-	registry.MustRegister(m.decisions, m.duration, m.panics, m.reloads, m.reloadOK, m.reloadedAt, m.generation, m.rules,
+	registry.MustRegister(m.decisions, m.duration, m.panics, m.reloads, m.reloadOK, m.reloadedAt, m.generation, m.rules, m.linear,
 		&keyCollector{store: store, now: now})
 	return m
 }
@@ -85,8 +89,14 @@ func (m *metrics) loaded(s *Snapshot) {
 	m.reloadedAt.Set(float64(s.loaded.UnixMilli()) / 1000)
 	m.generation.Set(float64(s.generation))
 	m.rules.Reset()
-	for name, rules := range s.rules {
-		m.rules.WithLabelValues(name).Set(float64(rules))
+	m.linear.Reset()
+	for name, e := range s.enforcers {
+		m.rules.WithLabelValues(name).Set(float64(e.Rules()))
+		linear := 0.0
+		if e.Linear() != "" {
+			linear = 1
+		}
+		m.linear.WithLabelValues(name).Set(linear)
 	}
 }
 

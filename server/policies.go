@@ -72,7 +72,7 @@ func (c *compiler) checkShrink(prefix string, message *configv1.Enforcer, rules 
 	if c.before == nil || message.GetAllowShrink() {
 		return
 	}
-	if before := c.before.rules[message.GetName()]; before > 2*rules {
+	if before := c.before.rules(message.GetName()); before > 2*rules {
 		c.fault(prefix+".policy", fmt.Errorf("the policy has %d rules, and the one in force has %d; one that loses more than half of its rules is refused unless the enforcer has allow_shrink: true", rules, before))
 	}
 }

@@ -32,9 +32,10 @@ type reloader struct {
 	tables tableVersions
 }
 
-// load reads, compiles and puts in force. It returns nil when the new Snapshot is in force, else what is wrong.
-func (r *reloader) load() policy.Findings {
-	files, tables, old := newFiles(), newTables(r.sources), r.current.Load()
+// load reads, compiles and puts in force. It returns nil when the new Snapshot is in force, else what is wrong. What
+// has been read already is in files.
+func (r *reloader) load(files *files) policy.Findings {
+	tables, old := newTables(r.sources), r.current.Load()
 	snapshot, findings := compile(r.path, inputs{files: files, tables: tables, store: r.store, env: r.env, before: old})
 	r.paths, r.digest, r.tables = files.paths(), files.digest(), tables.version
 	if snapshot != nil || old != nil { // else New's caller is told
@@ -67,16 +68,18 @@ func (r *reloader) load() policy.Findings {
 // reload loads if any file or table differs from what the last attempt read, or a table could not be read. Its caller need not look at the result:
 // a refused load is logged and counted, and what was in force stays so.
 func (r *reloader) reload() {
-	digest := digestOf(r.paths)
+	files := readAll(r.paths)
+	digest := files.digest()
 	if current := r.current.Load(); current != nil && digest == current.digest && !r.sources.outdated(current.tables) {
 		r.digest, r.tables = digest, current.tables
+		r.sources.retain(current.tables) // a refused load in between may have opened others
 		r.metrics.unchanged()
 		return
 	}
 	if digest == r.digest && !r.sources.outdated(r.tables) {
 		return
 	}
-	if findings := r.load(); findings != nil {
+	if findings := r.load(files.again()); findings != nil {
 		r.logger.Error("configuration refused, the old one stays in force", "findings", len(findings))
 	}
 }

@@ -104,7 +104,7 @@ func New(cfg Config) (*Server, error) {
 		path: cfg.Path, store: store, sources: s.sources, env: cfg.LookupEnv, current: &s.current, metrics: counted, logger: s.logger,
 		level: level, now: cfg.Now,
 	}
-	if findings := s.reloader.load(); findings != nil {
+	if findings := s.reloader.load(newFiles()); findings != nil {
 		s.sources.close()
 		return nil, findings
 	}

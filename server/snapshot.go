@@ -8,6 +8,7 @@ import (
 
 	"github.com/kasbah-authz/kasbah/keys"
 	"github.com/kasbah-authz/kasbah/policy"
+	"github.com/kasbah-authz/kasbah/policy/enforcer"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
@@ -20,13 +21,21 @@ type Snapshot struct {
 
 	pipeline  *policy.Pipeline
 	providers []*keys.Provider
-	rules     map[string]int // of each enforcer, for metrics
-	tls       *tls.Config    // nil: plain text
+	enforcers map[string]*enforcer.Enforcer
+	tls       *tls.Config // nil: plain text
 
 	maxBody         int
 	decisionTimeout time.Duration
 	log             logging
 	settings        *configv1.Server // for what is taken at the start only; never read under a check
+}
+
+// rules returns how many rules an enforcer has, 0 for one that there is not.
+func (s *Snapshot) rules(name string) int {
+	if e := s.enforcers[name]; e != nil {
+		return e.Rules()
+	}
+	return 0
 }
 
 // logging is what one snapshot says of the log.

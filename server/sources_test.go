@@ -243,10 +243,18 @@ func TestSourcesAreKept(t *testing.T) {
 	if _, state := f.readyz(); len(state.Policies) != 0 {
 		t.Errorf("a table that nobody names: %+v", state)
 	}
+	f.write("kasbah.yaml", inFile+"nonsense: 1\n") // refused before it opens anything
+	await(t, "the refusal", func() bool { return f.server.Refused() == 1 })
+	d.exec(`INSERT INTO casbin_rule (id, ptype, v0) VALUES (76, 'x', 'y')`)
+	f.write("kasbah.yaml", inFile)
+	await(t, "the refusal", func() bool { return f.server.Refused() == 2 && d.connections() == 1 })
+	f.write("kasbah.yaml", configText)
+	await(t, "what only a refused configuration named to be let go", func() bool { return d.connections() == 0 })
+	d.exec(`DELETE FROM casbin_rule WHERE id = 76`)
 	// A configuration that is refused opens a table, and keeps it: that table may be what is to be mended.
 	d.exec(`INSERT INTO casbin_rule (id, ptype, v0) VALUES (77, 'x', 'y')`)
 	f.write("kasbah.yaml", inFile)
-	await(t, "the refusal", func() bool { return f.server.Refused() == 1 })
+	await(t, "the refusal", func() bool { return f.server.Refused() == 3 })
 	generation := f.server.Generation()
 	d.exec(`DELETE FROM casbin_rule WHERE id = 77`)
 	await(t, "the mended table", func() bool { return f.server.Generation() > generation })

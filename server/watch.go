@@ -63,7 +63,7 @@ func (r *reloader) follow(watcher *fsnotify.Watcher, watched map[string]fs.FileI
 		for _, path := range r.paths {
 			addFolders(wanted, path)
 		}
-		if !r.adjust(watcher, watched, wanted) || digestOf(r.paths) == r.digest {
+		if !r.adjust(watcher, watched, wanted) || readAll(r.paths).digest() == r.digest {
 			return
 		}
 		r.reload()
