@@ -86,6 +86,10 @@ func TestFindings(t *testing.T) {
 		{"encoded path", "request: read", "request: GET /a%2Fb", `9:12: error: the request's path is "/a%2Fb"; policies see it decoded and without a query, and never one that holds "%"`},
 		{"query in path", "request: read", "request: {method: GET, path: '/a?b'}", `9:12: error: the request's path is "/a?b"; policies see it decoded`},
 		{"upper host", "request: read", "request: GET Api.example.com/a", `9:12: error: the request's host is "Api.example.com"; policies see it in lower case`},
+		{"host with a dot at its end", "request: read", "request: GET api./a", `9:12: error: the request's host is "api."`},
+		{"host with an empty label", "request: read", "request: GET a..b/a", `9:12: error: the request's host is "a..b"`},
+		{"IPv6 without its end", "request: read", "request: 'GET [::1/a'", `9:12: error: the request's host is "[::1"`},
+		{"long host", "request: read", "request: GET " + strings.Repeat("a.", 128) + "a/a", `9:12: error: the request's host is "a.a.`},
 		{"host with port", "request: read", "request: GET api:443/a", `9:12: error: the request's host is "api:443"`},
 		{"scheme", "request: read", "request: {like: read, scheme: ftp}", `9:12: error: the request's scheme is "ftp"; it is http or https`},
 		{"size", "request: read", "request: {like: read, size: 1.5}", `9:31: error: "1.5" is no whole number from -1 to`},
@@ -156,6 +160,29 @@ func many(format string, count int, between ...string) string {
 		texts[i] = strings.ReplaceAll(format, "%d", fmt.Sprint(i))
 	}
 	return strings.Join(texts, append(between, ", ")[0])
+}
+
+// TestManyRows: the bound on cases is one of all tables and rows together.
+func TestManyRows(t *testing.T) {
+	t.Parallel()
+	text := func(rows, tables int) string {
+		columns, cells := many("GET /%d", 100), many("deny", 100)
+		var b strings.Builder
+		b.WriteString("enforcer: e\nprincipals: {" + many("p%d: {id: x}", rows) + "}\ntables:\n")
+		for table := range tables {
+			fmt.Fprintf(&b, "- {name: t%d, requests: [%s], want: {%s}}\n", table, columns, many("p%d: ["+cells+"]", rows))
+		}
+		return b.String()
+	}
+	for _, test := range []struct {
+		rows, tables int
+		good         bool
+	}{{100, 1, true}, {50, 2, true}, {101, 1, false}, {51, 2, false}} {
+		s, findings := suite.Parse("x_test.yaml", []byte(text(test.rows, test.tables)))
+		if (s != nil) != test.good || s == nil && !strings.Contains(findings.Error(), "there are more cases than 10000") {
+			t.Errorf("%d rows in %d tables: %.300v", test.rows, test.tables, findings)
+		}
+	}
 }
 
 // TestAllFindings: one reading says all that is wrong, in the order of the file, up to a bound.

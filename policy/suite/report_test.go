@@ -3,6 +3,7 @@ package suite_test
 import (
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -121,6 +122,40 @@ func TestTextIsPrintable(t *testing.T) {
 	}
 	if strings.Contains(got, "\nlines") || !strings.Contains(got, `two\nlines`) {
 		t.Errorf("an error breaks its line:\n%s", got)
+	}
+}
+
+// TestOneLineEach: an error of several lines, or of a long one, is one line of a report.
+func TestOneLineEach(t *testing.T) {
+	t.Parallel()
+	for fault, want := range map[string]string{
+		"one\ntwo":                 `        "error: one\ntwo"` + "\n",
+		"one\rtwo":                 `        "error: one\rtwo"` + "\n",
+		"not UTF-8: \xff":          `        "error: not UTF-8: \xff"` + "\n",
+		"plain, with ☂ and \"":     `        error: plain, with ☂ and "` + "\n",
+		strings.Repeat("☂", 1000):  "        error: " + strings.Repeat("☂", 331) + "…\n",
+		strings.Repeat("a", 10000): "        error: " + strings.Repeat("a", 993) + "…\n",
+	} {
+		e := orders()
+		e.answers["/allowed"] = answer{err: errors.New(fault)}
+		got := text(t, &suite.Report{Results: []*suite.Result{run(t, e, "/allowed want: allow")}}, suite.TextOptions{})
+		if !strings.Contains(got, want) {
+			t.Errorf("%.20q:\n%s\nhas no\n%s", fault, got, want)
+		}
+	}
+}
+
+// TestManyRoles: a caller of many roles does not fill the screen.
+func TestManyRoles(t *testing.T) {
+	t.Parallel()
+	s := parse(t, "enforcer: e\ncases:\n- {name: n, principal: {id: a, roles: ["+many("r%d", 30)+"]}, request: GET /, want: allow}\n")
+	result, err := suite.Run(t.Context(), s, orders(), suite.Options{Now: stopped})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := text(t, &suite.Report{Results: []*suite.Result{result}}, suite.TextOptions{})
+	if !strings.Contains(got, "principal: a, roles r0, r1, r2, r3, r4, r5, r6, r7, r8, r9 and 20 more\n") {
+		t.Error(got)
 	}
 }
 
