@@ -120,7 +120,6 @@ type layout struct {
 	key      string // the expression that rows are ordered by and named after
 	byID     bool   // key is an integer column id
 	columns  string // the list of a SELECT: the key and the columns of the rule
-	count    int    // of columns of the rule
 	triggers bool   // those of notify.sql are there and on
 }
 
@@ -131,11 +130,12 @@ JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE c.oid = pg_catalog.to_regclass($1)`
 
-// A trigger's type has one bit for each of DELETE (8), INSERT (4), TRUNCATE (32) and UPDATE (16), and 1 for each row.
+// A trigger's type has one bit for each of INSERT (4), DELETE (8), UPDATE (16) and TRUNCATE (32). One with a condition, or
+// for some columns only, does not tell all.
 const describeTriggers = `
 SELECT COALESCE(pg_catalog.bit_or(t.tgtype::int & 60), 0) = 60
 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
-WHERE t.tgrelid = $1 AND t.tgenabled IN ('O', 'A') AND f.proname = 'kasbah_notify'`
+WHERE t.tgrelid = $1 AND t.tgenabled IN ('O', 'A') AND t.tgqual IS NULL AND t.tgattr::text = '' AND f.proname = 'kasbah_notify'`
 
 // describe reads the layout of the table.
 func (p *postgres) describe(ctx context.Context, tx pgx.Tx) (layout, error) {
@@ -184,7 +184,7 @@ func (l *layout) arrange(types map[string]string) error {
 	for _, column := range rule {
 		selected = append(selected, `t."`+column+`"::text`)
 	}
-	l.columns, l.count = strings.Join(selected, ", "), len(rule)
+	l.columns = strings.Join(selected, ", ")
 	return nil
 }
 

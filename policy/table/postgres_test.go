@@ -346,6 +346,10 @@ func TestTriggersComeAndGo(t *testing.T) {
 	f.awaitRows(row(1, "p", "a"), row(2, "p", "c"))
 	d.exec(`ALTER TABLE casbin_rule ENABLE TRIGGER kasbah_update`)
 	f.awaitStatus("the trigger to be seen", func(s table.Status) bool { return s.Notified })
+	d.exec(`DROP TRIGGER kasbah_update ON casbin_rule; CREATE TRIGGER kasbah_update AFTER UPDATE OF v1 ON casbin_rule FOR EACH STATEMENT EXECUTE FUNCTION kasbah_notify()`)
+	f.awaitStatus("a trigger that does not tell all to be seen", func(s table.Status) bool { return !s.Notified })
+	d.triggers("casbin_rule")
+	f.awaitStatus("the trigger to be seen", func(s table.Status) bool { return s.Notified })
 	d.exec(`SET session_replication_role = replica`) // as who applies a replicated change: no trigger fires
 	d.exec(`UPDATE casbin_rule SET v0 = 'd' WHERE id = 2`)
 	f.awaitRows(row(1, "p", "a"), row(2, "p", "d"))

@@ -17,7 +17,7 @@ const (
 	// maxMessage is the most that a database may send at a time: all columns of one row, with room to spare, so that a
 	// field that is too long is found out before it is in memory many times over.
 	maxMessage = 4 << 20
-	// columns of a rule: its type and six values.
+	// columnCount is the number of columns that a rule may have: its type and six values.
 	columnCount = 7
 )
 

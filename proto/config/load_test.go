@@ -51,6 +51,9 @@ func TestBadConfigurations(t *testing.T) {
 			if findings.Err() == nil {
 				t.Error("no finding is an error")
 			}
+			if strings.Contains(findings.Error(), "hunter2") {
+				t.Error("a finding shows a secret that stands in the wrong place")
+			}
 			checkFindings(t, name, findings)
 		})
 	})
