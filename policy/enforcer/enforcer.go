@@ -321,11 +321,7 @@ func (e *Enforcer) decide(values []any, roles []string, noWait bool) (allowed bo
 	if v.by.layer == nil {
 		return v.allowed, nil, err
 	}
-	decided = v.by.rule()
-	if v.by.layer == e.compiled.layers[0] {
-		decided = e.rules.at(decided)
-	}
-	return v.allowed, decided, err
+	return v.allowed, e.standing(v.by), err
 }
 
 func (e *Enforcer) fault(err error) error {

@@ -300,9 +300,17 @@ func newPatternCall(call *node) (*node, error) {
 
 // String returns the node much as it was written.
 func (n *node) String() string {
+	return n.format(func(field *node) string { return "p." + field.name })
+}
+
+// format is String with the rule's fields written as that function does.
+func (n *node) format(policyField func(*node) string) string {
 	args := make([]string, len(n.args))
 	for i, arg := range n.args {
-		args[i] = arg.String()
+		args[i] = arg.format(policyField)
+		if arg.op == opOr && n.op == opAnd || n.op == opNot && len(arg.args) > 1 && arg.op != opCall {
+			args[i] = "(" + args[i] + ")"
+		}
 	}
 	switch n.op {
 	case opLiteral:
@@ -310,7 +318,7 @@ func (n *node) String() string {
 	case opRequest:
 		return strings.Join(append([]string{"r", n.name}, n.path...), ".")
 	case opPolicy:
-		return "p." + n.name
+		return policyField(n)
 	case opCall:
 		return n.name + "(" + strings.Join(args, ", ") + ")"
 	case opMatches:
