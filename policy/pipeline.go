@@ -74,8 +74,28 @@ func NewPipeline(routes []Route) (*Pipeline, error) {
 	return p, nil
 }
 
+// Step is what one stage did in a decision.
+type Step struct {
+	Stage Stage
+	// Principal is who was known to be calling when the stage was asked.
+	Principal *Principal
+	Outcome   Outcome
+	Err       error
+}
+
 // Decide answers the request. It has no error: whatever goes wrong is a Decision that denies.
-func (p *Pipeline) Decide(ctx context.Context, req *Request) (d Decision) {
+func (p *Pipeline) Decide(ctx context.Context, req *Request) Decision {
+	return p.decide(ctx, req, nil)
+}
+
+// Explain decides as Decide does, and returns what each stage did that was asked, in order.
+func (p *Pipeline) Explain(ctx context.Context, req *Request) (Decision, []Step) {
+	var steps []Step
+	d := p.decide(ctx, req, func(s Step) { steps = append(steps, s) })
+	return d, steps
+}
+
+func (p *Pipeline) decide(ctx context.Context, req *Request, note func(Step)) (d Decision) {
 	d.Principal = &Principal{}
 	defer func() {
 		if v := recover(); v != nil {
@@ -95,6 +115,9 @@ func (p *Pipeline) Decide(ctx context.Context, req *Request) (d Decision) {
 		}
 		d.Stage = stage.Name()
 		outcome, err := stage.Evaluate(ctx, req, d.Principal)
+		if note != nil {
+			note(Step{stage, d.Principal, outcome, err})
+		}
 		if err != nil {
 			return stageFault(ctx, d, err)
 		}

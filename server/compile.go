@@ -21,6 +21,7 @@ type inputs struct {
 	store  *keys.Store
 	env    func(name string) (value string, ok bool) // nil: there is none
 	before *Snapshot                                 // in force; nil at a start
+	caller policy.Stage                              // in place of the stages that authenticate; nil: they do
 }
 
 // compile builds a Snapshot of the configuration in that file, reading every file through files. On an error the
@@ -36,7 +37,7 @@ func compile(path string, in inputs) (*Snapshot, policy.Findings) {
 		return nil, findings
 	}
 	c := &compiler{
-		document: document, files: files.below(filepath.Dir(path)), store: in.store, tables: in.tables, env: in.env, before: in.before,
+		document: document, files: files.below(filepath.Dir(path)), store: in.store, tables: in.tables, env: in.env, before: in.before, caller: in.caller,
 		findings: findings,
 	}
 	snapshot := c.snapshot()
@@ -56,6 +57,7 @@ type compiler struct {
 	tables   *tables                                   // nil: none can be read
 	env      func(name string) (value string, ok bool) // nil: there is none
 	before   *Snapshot                                 // in force; nil: nothing to compare with
+	caller   policy.Stage                              // in place of the stages that authenticate; nil: they do
 	findings policy.Findings
 }
 
@@ -205,7 +207,11 @@ func (c *compiler) route(prefix string, message *configv1.Route, providers map[s
 			trusted = append(trusted, provider)
 		}
 	}
-	route.Stages = append(route.Stages, keys.NewAuthenticator(trusted))
+	if c.caller != nil {
+		route.Stages = append(route.Stages, c.caller)
+	} else {
+		route.Stages = append(route.Stages, keys.NewAuthenticator(trusted))
+	}
 	if message.GetAnyPrincipal() {
 		route.Stages = append(route.Stages, permitPrincipals{})
 	} else if e := enforcers[message.GetAuthorize()]; e != nil {

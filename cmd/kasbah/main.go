@@ -39,6 +39,7 @@ func commands() []command {
 		{"serve", "answer Envoy's questions", serve},
 		{"lint", "check configurations, models and policies", lint},
 		{"test", "run the tests of policies", policyTest},
+		{"explain", "say why one request is allowed or denied", explain},
 		{"demo", "run Envoy, Kasbah, an issuer and an upstream on this machine", runDemo},
 		{"probe", "ask a running Kasbah whether it is ready, for health checks", probe},
 	}

@@ -251,7 +251,7 @@ func (e *Enforcer) allowsAnyone() bool {
 			values[i] = text
 		}
 		values[e.subject] = "nobody"
-		allowed, _, err := e.decide(values, nil, false)
+		allowed, _, _, err := e.decide(values, nil, false)
 		return err == nil && allowed
 	})
 }
@@ -292,43 +292,44 @@ func (e *Enforcer) Evaluate(ctx context.Context, req *policy.Request, principal 
 	if err != nil {
 		return policy.Outcome{}, e.fault(err)
 	}
-	allowed, decided, err := e.decide(values, roles, req.NoWait)
+	allowed, decided, detail, err := e.decide(values, roles, req.NoWait)
 	if errors.Is(err, policy.ErrWouldWait) {
 		return policy.Outcome{}, policy.ErrWouldWait
 	}
 	if err != nil {
 		return policy.Outcome{}, e.fault(err)
 	}
-	return e.outcome(allowed, decided), nil
+	return e.outcome(allowed, decided, detail), nil
 }
 
-// decide gives the verdict on a request, and the rule that it comes from.
-func (e *Enforcer) decide(values []any, roles []string, noWait bool) (allowed bool, decided *rule, err error) {
+// decide gives the verdict on a request, and the rule that it comes from, or else why no rule allows.
+func (e *Enforcer) decide(values []any, roles []string, noWait bool) (allowed bool, decided *rule, detail string, err error) {
 	if e.compiled == nil {
 		if noWait && e.asked > maxUnwaited {
-			return false, nil, policy.ErrWouldWait
+			return false, nil, "", policy.ErrWouldWait
 		}
-		return e.evaluator.decide(values, roles, e.subject)
+		allowed, decided, err = e.evaluator.decide(values, roles, e.subject)
+		return allowed, decided, "", err
 	}
 	q := e.queries.Get().(*query) //nolint:forcetypeassert // the pool holds nothing else
 	defer e.queries.Put(q)
 	defer q.forget()
 	q.ask(e.compiled, values, roles, e.subject)
 	if noWait && e.asked > maxUnwaited && (e.linear != "" || !q.indexed()) {
-		return false, nil, policy.ErrWouldWait
+		return false, nil, "", policy.ErrWouldWait
 	}
 	v, err := q.decide()
 	if v.by.layer == nil {
-		return v.allowed, nil, err
+		return v.allowed, nil, q.unmet, err
 	}
-	return v.allowed, e.standing(v.by), err
+	return v.allowed, e.standing(v.by), "", err
 }
 
 func (e *Enforcer) fault(err error) error {
 	return &policy.StageError{Reason: policy.PolicyError, Err: fmt.Errorf("enforcer %q: %w", e.name, err)}
 }
 
-func (e *Enforcer) outcome(allowed bool, decided *rule) policy.Outcome {
+func (e *Enforcer) outcome(allowed bool, decided *rule, detail string) policy.Outcome {
 	var by policy.Rule
 	switch {
 	case allowed && !e.byRule:
@@ -342,7 +343,7 @@ func (e *Enforcer) outcome(allowed bool, decided *rule) policy.Outcome {
 	case decided != nil:
 		return policy.Outcome{Verdict: policy.Denied, Reason: policy.DeniedByPolicy, Rule: by}
 	}
-	return policy.Outcome{Verdict: policy.Denied, Reason: policy.NoMatchingPolicy}
+	return policy.Outcome{Verdict: policy.Denied, Reason: policy.NoMatchingPolicy, Detail: detail}
 }
 
 // values computes the fields of the request.

@@ -259,7 +259,7 @@ func (f *frame) callPlain(n *node) (v value, fast bool, err error) {
 		return value{}, false, nil
 	}
 	compiled := n.patterns
-	if compiled == nil {
+	if compiled == nil && n.args[1].op == opPolicy {
 		compiled = f.within.matcher(n.name, f.row[n.args[1].field])
 	}
 	if compiled == nil {

@@ -36,7 +36,7 @@ var conditions = []string{
 	"r.sub == 'alice'", "r.sub in ('alice','bob')", "g(r.sub, 'admin')", "r.sub != p.sub", "g2(p.sub, r.sub)", "r.sub.Age > 18", "r.sub.Name == p.sub",
 	"r.dom == p.dom", "keyMatch(r.dom, p.dom)", "r.dom < p.dom", "r.dom >= 'd1'", "r.dom == '*'",
 	"r.obj == p.obj", "keyMatch(r.obj, p.obj)", "keyMatch2(r.obj, p.obj)", "keyMatch3(r.obj, p.obj)", "keyMatch4(r.obj, p.obj)", "keyMatch5(r.obj, p.obj)",
-	"g2(r.obj, p.obj)", "p.obj == '*'", "globMatch(r.obj, p.obj)", "keyGet(r.obj, p.obj) == '1'", "keyGet2(r.obj, p.obj, 'id') == '1'", "keyMatch2(r.obj, '/a/:id')", "r.obj.Owner == r.sub",
+	"g2(r.obj, p.obj)", "p.obj == '*'", "globMatch(r.obj, p.obj)", "keyGet(r.obj, p.obj) == '1'", "keyGet2(r.obj, p.obj, 'id') == '1'", "keyMatch2(r.obj, '/a/:id')", "keyGet(r.obj, '/a/*') == p.act", "p.dom == keyGet2(r.obj, '/:x/:y', 'x')", "keyGet3(r.obj, '/{x}', 'x') == p.sub", "r.obj.Owner == r.sub",
 	"r.act == p.act", "regexMatch(r.act, p.act)", "r.act =~ p.act", "r.act !~ p.act", "r.act == 'GET' || p.act == 'read'", "!(r.act == p.act)", "p.act != 'POST'",
 	"true", "1 < 2", "r.act + 'x' == p.act + 'x'",
 }

@@ -181,7 +181,7 @@ func (q *query) forget() {
 	clear(q.held)
 	clear(q.sets)
 	q.values, q.held, q.sets, q.frame.symbols = q.values[:0], q.held[:0], q.sets[:0], q.frame.symbols[:0]
-	q.caller, q.within, q.row = caller{}, nil, nil
+	q.caller, q.within, q.row, q.unmet = caller{}, nil, nil, ""
 }
 
 // decideOnce asks a matcher that names no rule, or has none to be asked about: Casbin then takes every field

@@ -2,6 +2,7 @@ package enforcer
 
 import (
 	"slices"
+	"strings"
 )
 
 // maxBranches bounds how many alternatives a matcher is taken apart into.
@@ -13,12 +14,15 @@ type branch struct {
 	conditions  []*node
 	constraints []constraint // by column, ascending
 	verify      bool         // the matcher says more than this
+
+	together string // what is said where each constraint can be met, but no rule meets all
 }
 
 // constraint says in which ways the symbol in a column can be right.
 type constraint struct {
 	column  int
 	sources []source
+	unmet   string // what is said where no symbol is right
 }
 
 // source is one such way: the symbol is that of a text, or one of the roles of a name, or a pattern that
@@ -49,7 +53,7 @@ func alternatives(n *node) []branch {
 		return either(alternatives(n.args[0]), alternatives(n.args[1]))
 	}
 	if column, s, ok := lookup(n); ok {
-		return []branch{{constraints: []constraint{{column, s}}}}
+		return []branch{{constraints: []constraint{{column: column, sources: s}}}}
 	}
 	return []branch{{verify: true}}
 }
@@ -151,4 +155,21 @@ func lookupCall(n *node) (column int, ways []source, ok bool) {
 		s.domain = n.args[2]
 	}
 	return n.args[1].field, []source{s}, true
+}
+
+// describe writes down what a denial says, so that no text is made when there is one.
+func describe(branches []branch, fields []field) {
+	for i := range branches {
+		b := &branches[i]
+		var names []string
+		for j := range b.constraints {
+			name := fields[b.constraints[j].column].name
+			b.constraints[j].unmet = "no rule has a " + name + " that fits"
+			names = append(names, name)
+		}
+		b.together = "no rule fits"
+		if len(names) > 1 {
+			b.together = "rules fit in some of " + strings.Join(names, ", ") + ", and none in all"
+		}
+	}
 }

@@ -50,6 +50,7 @@ func newProgram(m *modelDefinition) (*program, error) {
 		p.asks = [2]bool{true, true}
 	}
 	p.branches = plan(p.matcher)
+	describe(p.branches, p.names.policies)
 	p.collect(p.matcher)
 	p.needs = needsOf(p.matcher)
 	return p, nil

@@ -20,6 +20,7 @@ type query struct {
 	singles []symbol // sets of one
 	matched []symbol // sets of patterns
 	joined  []symbol // sets of several sources
+	unmet   string   // why no rule was found, by the branch that came last
 }
 
 // search returns the lowest-ranked rule of that effect for which the matcher holds, or unranked.
@@ -57,6 +58,7 @@ func (q *query) open(b *branch) (bool, error) {
 	for _, condition := range b.conditions {
 		v, err := q.evaluate(condition)
 		if err != nil || !v.holds() {
+			q.unmet = "a condition on the request does not hold"
 			return false, err
 		}
 	}
@@ -64,10 +66,12 @@ func (q *query) open(b *branch) (bool, error) {
 	for i := range b.constraints {
 		set, err := q.allowedSymbols(&b.constraints[i])
 		if err != nil || len(set) == 0 {
+			q.unmet = b.constraints[i].unmet
 			return false, err
 		}
 		q.sets = append(q.sets, set)
 	}
+	q.unmet = b.together
 	return true, nil
 }
 
