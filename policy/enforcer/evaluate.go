@@ -46,7 +46,12 @@ func (f *frame) evaluate(n *node) (value, error) {
 		return value{kind: isList, other: elements}, err
 	case opAnd, opOr:
 		return f.logical(n)
+	default:
+		return f.operate(n)
 	}
+}
+
+func (f *frame) operate(n *node) (value, error) {
 	left, err := f.evaluate(n.args[0])
 	if err != nil {
 		return value{}, err
@@ -104,6 +109,7 @@ func binary(op operator, left, right value) (value, error) {
 		if left.kind == isString || right.kind == isString {
 			return text(fmt.Sprintf("%v%v", left.plain(), right.plain())), nil
 		}
+	default: // for numbers only
 	}
 	if left.kind != isNumber || right.kind != isNumber {
 		return value{}, errKinds
@@ -121,8 +127,9 @@ func arithmetic(op operator, left, right float64) float64 {
 		return left * right
 	case opDivide:
 		return left / right
+	default:
+		return math.Mod(left, right)
 	}
-	return math.Mod(left, right)
 }
 
 func compare(op operator, left, right value) (value, error) {
@@ -144,8 +151,9 @@ func compare(op operator, left, right value) (value, error) {
 		return boolean(less || equal), nil
 	case opGreater:
 		return boolean(!less && !equal), nil
+	default:
+		return boolean(!less), nil
 	}
-	return boolean(!less), nil
 }
 
 func in(left, right value) (value, error) {

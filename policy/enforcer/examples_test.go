@@ -122,8 +122,13 @@ func TestExamplesOfCasbin(t *testing.T) {
 // compareVocabulary asks both about requests drawn from the words of the texts.
 func compareVocabulary(t *testing.T, c *comparison, text string) {
 	t.Helper()
-	words := []any{"nobody", "/alice_data/1", "/alice_data2/7/using/3", "/pen/1", "/book/2/3", "192.168.2.1", "domain1", 1.0, 25.0, true,
-		map[string]any{"Age": 20.0, "Owner": "alice", "Name": "alice", "Position": "x"}, map[string]any{}, []any{"alice"}, nil}
+	words := []any{
+		"nobody", "/alice_data/1", "/alice_data2/7/using/3", "/pen/1", "/book/2/3", "192.168.2.1", "domain1", 1.0, 25.0, true,
+		map[string]any{"Age": 20.0, "Owner": "alice", "Name": "alice", "Position": "x"},
+		map[string]any{},
+		[]any{"alice"},
+		nil,
+	}
 	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" ,\r\n\"'()", r) }) {
 		if !slices.Contains(words[:7], any(word)) {
 			words = append(words, word)

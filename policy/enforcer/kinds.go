@@ -116,6 +116,7 @@ func (s *needs) infer(n *node) kind {
 		if left, right := s.infer(n.args[0]), s.infer(n.args[1]); left == isString || right == isString {
 			return isString
 		}
+	default: // for numbers only
 	}
 	for _, arg := range n.args {
 		s.require(arg, isNumber)
@@ -194,6 +195,7 @@ func (v value) isKind(k kind) bool {
 		return true
 	case isAddress:
 		return v.kind == isString && net.ParseIP(v.text) != nil
+	default:
+		return v.kind == k
 	}
-	return v.kind == k
 }

@@ -132,6 +132,7 @@ func lookup(n *node) (column int, ways []source, ok bool) {
 		return n.args[0].field, ways, true
 	case opCall, opMatches:
 		return lookupCall(n)
+	default:
 	}
 	return 0, nil, false
 }

@@ -240,6 +240,7 @@ func (q *query) holds(l *layer, i uint32) (bool, error) {
 	switch v.kind {
 	case isBool, isNumber:
 		return v.number != 0, nil
+	default:
+		return false, errKinds
 	}
-	return false, errKinds
 }

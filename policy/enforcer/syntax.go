@@ -156,8 +156,9 @@ func newBinary(op operator, left, right *node) (*node, error) {
 	case opNot: // !~
 		matches, err := newBinary(opMatches, left, right)
 		return &node{op: opNot, args: []*node{matches}}, err
+	default:
+		return &node{op: op, args: []*node{left, right}}, nil
 	}
-	return &node{op: op, args: []*node{left, right}}, nil
 }
 
 // list reads what stands behind in: a list in parentheses, or something that is a list.
@@ -243,8 +244,9 @@ func (p *parser) operand() (*node, error) {
 			return nil, fmt.Errorf("a list that does not stand behind in is not compiled")
 		}
 		return elements[0], nil
+	default:
+		return nil, fmt.Errorf("%v is not compiled", token.Value)
 	}
-	return nil, fmt.Errorf("%v is not compiled", token.Value)
 }
 
 // variable finds the field that a name such as r_sub means.
@@ -327,8 +329,9 @@ func (n *node) format(policyField func(*node) string) string {
 		return "(" + strings.Join(args, ", ") + ")"
 	case opNot, opNegate:
 		return operatorTexts[n.op] + args[0]
+	default:
+		return strings.Join(args, " "+operatorTexts[n.op]+" ")
 	}
-	return strings.Join(args, " "+operatorTexts[n.op]+" ")
 }
 
 var operatorTexts = map[operator]string{

@@ -71,9 +71,9 @@ func (v value) plain() any {
 		return v.number
 	case isBool:
 		return v.number != 0
-	case isList, isOther:
+	default:
+		return v.other
 	}
-	return v.other
 }
 
 // equals is the operator ==.
@@ -88,9 +88,9 @@ func (v value) equals(other value) bool {
 		return v.text == other.text
 	case isNumber, isBool:
 		return v.number == other.number
-	case isList, isOther:
+	default:
+		return reflect.DeepEqual(v.other, other.other)
 	}
-	return reflect.DeepEqual(v.other, other.other)
 }
 
 // same is how the operator in compares. Like Casbin it panics at two maps or two lists.
