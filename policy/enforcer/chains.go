@@ -8,11 +8,20 @@ import (
 // maxChain is how many role links Casbin follows from a name.
 const maxChain = 10
 
-// chainGraph is the role links of one role definition in one domain.
+// chainGraph is the role links of one role definition in one domain. Names are numbers in it: a policy may have a
+// million.
 type chainGraph struct {
-	roles map[string][]string // of a name
-	users map[string]int      // how many links lead to a role and have not been walked
-	links []*rule
+	names map[string]int32
+	edges []chainEdge
+	from  []int32 // by name, where its edges begin among those sorted by user
+	next  []int32 // the edges sorted by user
+	users []int32 // by name, how many links lead to it and have not been walked
+}
+
+// chainEdge is one link.
+type chainEdge struct {
+	user, role int32
+	link       *rule
 }
 
 // checkChains reports role links that Casbin does not follow to their end, or that lead back to where
@@ -31,10 +40,10 @@ func checkChains(rules []rule, m *modelDefinition, r *report) {
 		}
 		graph := graphs[key]
 		if graph == nil {
-			graph = &chainGraph{roles: map[string][]string{}, users: map[string]int{}}
+			graph = &chainGraph{names: map[string]int32{}}
 			graphs[key] = graph
 		}
-		graph.add(link)
+		graph.edges = append(graph.edges, chainEdge{graph.number(link.fields()[0]), graph.number(link.fields()[1]), link})
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(graphs), compareKeys) {
 		graphs[key].check(m.effect == subjectPriority && key[0] == "g", r)
@@ -43,19 +52,43 @@ func checkChains(rules []rule, m *modelDefinition, r *report) {
 
 func compareKeys(a, b [2]string) int { return slices.Compare(a[:], b[:]) }
 
-func (g *chainGraph) add(link *rule) {
-	user, role := link.fields()[0], link.fields()[1]
-	g.roles[user] = append(g.roles[user], role)
-	g.users[role]++
-	g.links = append(g.links, link)
+func (g *chainGraph) number(name string) int32 {
+	n, known := g.names[name]
+	if !known {
+		n = int32(len(g.names)) //nolint:gosec // the policy is bounded
+		g.names[name] = n
+	}
+	return n
 }
+
+// sort makes the edges of a name one run.
+func (g *chainGraph) sort() {
+	g.from, g.next, g.users = make([]int32, len(g.names)+1), make([]int32, len(g.edges)), make([]int32, len(g.names))
+	for i := range g.edges {
+		g.from[g.edges[i].user+1]++
+		g.users[g.edges[i].role]++
+	}
+	for n := 1; n < len(g.from); n++ {
+		g.from[n] += g.from[n-1]
+	}
+	filled := slices.Clone(g.from)
+	for i := range g.edges {
+		user := g.edges[i].user
+		g.next[filled[user]] = int32(i) //nolint:gosec // the policy is bounded
+		filled[user]++
+	}
+}
+
+// of returns the numbers of the edges of a name.
+func (g *chainGraph) of(name int32) []int32 { return g.next[g.from[name]:g.from[name+1]] }
 
 // check walks the links from the names that nobody inherits, each link once when all that lead to it have
 // been walked; what cannot be walked so is on a circle or behind one.
 func (g *chainGraph) check(ordersRules bool, r *report) {
-	depth := map[string]int{}
-	ways := map[string]int{} // how many lead to a name
-	total, bound := 0, maxWays+64*len(g.links)
+	g.sort()
+	depth := make([]int32, len(g.names))
+	ways := make([]int, len(g.names)) // how many lead to a name
+	total, bound := 0, maxWays+64*len(g.edges)
 	queue := g.leaves()
 	for _, name := range queue {
 		ways[name] = 1
@@ -64,7 +97,8 @@ func (g *chainGraph) check(ordersRules bool, r *report) {
 		name := queue[0]
 		queue = queue[1:]
 		total = min(total+ways[name], bound)
-		for _, role := range g.roles[name] {
+		for _, edge := range g.of(name) {
+			role := g.edges[edge].role
 			depth[role] = max(depth[role], depth[name]+1)
 			ways[role] = min(ways[role]+ways[name], bound)
 			g.users[role]--
@@ -80,7 +114,7 @@ func (g *chainGraph) check(ordersRules bool, r *report) {
 	}
 	g.reportDepths(r)
 	if total >= bound {
-		r.errorf(g.links[0].place(0), "the role links make %d paths or more, and Casbin walks each of them to order the rules by subject", bound)
+		r.errorf(g.edges[0].link.place(0), "the role links make %d paths or more, and Casbin walks each of them to order the rules by subject", bound)
 	}
 }
 
@@ -89,24 +123,20 @@ func (g *chainGraph) check(ordersRules bool, r *report) {
 const maxWays = 1 << 20
 
 // leaves returns the names that nobody inherits.
-func (g *chainGraph) leaves() []string {
-	var leaves []string
-	known := map[string]bool{}
-	for _, link := range g.links {
-		user := link.fields()[0]
-		if g.users[user] == 0 && !known[user] {
-			known[user] = true
-			leaves = append(leaves, user)
+func (g *chainGraph) leaves() []int32 {
+	var leaves []int32
+	for name, users := range g.users {
+		if users == 0 {
+			leaves = append(leaves, int32(name)) //nolint:gosec // the policy is bounded
 		}
 	}
 	return leaves
 }
 
-func (g *chainGraph) reportLong(depth map[string]int, r *report) {
-	for _, link := range g.links {
-		user, role := link.fields()[0], link.fields()[1]
-		if depth[user] == maxChain && depth[role] == maxChain+1 {
-			r.warnf(link.place(0), "a chain of role links is longer than %d here; Casbin does not follow it to %q", maxChain, role)
+func (g *chainGraph) reportLong(depth []int32, r *report) {
+	for _, edge := range g.edges {
+		if depth[edge.user] == maxChain && depth[edge.role] == maxChain+1 {
+			r.warnf(edge.link.place(0), "a chain of role links is longer than %d here; Casbin does not follow it to %q", maxChain, edge.link.fields()[1])
 			return
 		}
 	}
@@ -115,45 +145,44 @@ func (g *chainGraph) reportLong(depth map[string]int, r *report) {
 // reportCircle reports one circle, where there is any. Every name that was not walked is inherited by
 // another such name, so that going from role to user among them must come round.
 func (g *chainGraph) reportCircle(ordersRules bool, r *report) {
-	to := map[string]*rule{} // a link to each role
-	var link *rule
-	for _, l := range slices.Backward(g.links) {
-		user, role := l.fields()[0], l.fields()[1]
-		if g.users[user] > 0 && g.users[role] > 0 {
-			to[role], link = l, l
+	to := map[int32]chainEdge{} // a link to each role
+	var edge chainEdge
+	for _, e := range slices.Backward(g.edges) {
+		if g.users[e.user] > 0 && g.users[e.role] > 0 {
+			to[e.role], edge = e, e
 		}
 	}
-	if link == nil {
+	if edge.link == nil {
 		return
 	}
-	for seen := map[*rule]bool{}; !seen[link]; link = to[link.fields()[0]] {
-		seen[link] = true
+	for seen := map[*rule]bool{}; !seen[edge.link]; edge = to[edge.user] {
+		seen[edge.link] = true
 	}
+	name := edge.link.fields()[0]
 	if ordersRules {
-		r.errorf(link.place(0), "the role links from %q lead back to it, and Casbin would never finish ordering the rules by subject", link.fields()[0])
+		r.errorf(edge.link.place(0), "the role links from %q lead back to it, and Casbin would never finish ordering the rules by subject", name)
 		return
 	}
-	r.warnf(link.place(0), "the role links from %q lead back to it", link.fields()[0])
+	r.warnf(edge.link.place(0), "the role links from %q lead back to it", name)
 }
 
 // depths is how far below roles that inherit nothing a name is.
 type depths struct {
-	root      string // one of those roles
-	several   bool   // there are others
+	root      int32 // one of those roles
+	several   bool  // there are others
 	low, high int
 }
 
 // reportDepths warns of a name below several roots in different depths. Casbin orders rules by the depth of
 // their subject, and takes it from whichever of the roots it happens to come to last.
 func (g *chainGraph) reportDepths(r *report) {
-	users, open := map[string][]string{}, map[string]int{}
-	for _, link := range g.links {
-		user, role := link.fields()[0], link.fields()[1]
-		users[role] = append(users[role], user)
-		open[user]++
+	users, open := map[int32][]int32{}, make([]int, len(g.names))
+	for _, edge := range g.edges {
+		users[edge.role] = append(users[edge.role], edge.user)
+		open[edge.user]++
 	}
-	below := map[string]*depths{}
-	var queue []string
+	below := make([]*depths, len(g.names))
+	var queue []int32
 	for role := range users {
 		if open[role] == 0 {
 			below[role] = &depths{root: role}
@@ -170,9 +199,9 @@ func (g *chainGraph) reportDepths(r *report) {
 		}
 		queue = queue[1:]
 	}
-	for _, link := range g.links {
-		if d := below[link.fields()[0]]; d != nil && d.several && d.low != d.high {
-			r.warnf(link.place(0), "%q is %d role links below one role and %d below another, and Casbin takes either depth to order its rules by", link.fields()[0], d.low, d.high)
+	for _, edge := range g.edges {
+		if d := below[edge.user]; d != nil && d.several && d.low != d.high {
+			r.warnf(edge.link.place(0), "%q is %d role links below one role and %d below another, and Casbin takes either depth to order its rules by", edge.link.fields()[0], d.low, d.high)
 			return
 		}
 	}
