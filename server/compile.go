@@ -112,7 +112,11 @@ func (c *compiler) enforcers(messages []*configv1.Enforcer) map[string]*enforcer
 	enforcers := make(map[string]*enforcer.Enforcer, len(messages))
 	for i, message := range messages {
 		prefix := fmt.Sprintf("enforcers[%d]", i)
-		cfg := enforcer.Config{Name: message.GetName(), AllowIfEmpty: message.GetAllowIfEmpty()}
+		context := message.GetContext()
+		cfg := enforcer.Config{
+			Name: message.GetName(), AllowIfEmpty: message.GetAllowIfEmpty(),
+			Context: enforcer.Context{Request: context.GetRequest(), Policy: context.GetPolicy(), Effect: context.GetEffect(), Matcher: context.GetMatcher()},
+		}
 		before := len(c.findings)
 		cfg.Model = c.text(prefix+".model", message.GetModel())
 		c.policy(prefix+".policy", message.GetPolicy(), &cfg)

@@ -22,6 +22,13 @@ func fillDefaults(c *configv1.Config) {
 		}
 	}
 	for _, enforcer := range c.Enforcers {
+		if enforcer.Context == nil {
+			enforcer.Context = &configv1.Context{}
+		}
+		orValue(&enforcer.Context.Request, "r")
+		orValue(&enforcer.Context.Policy, "p")
+		orValue(&enforcer.Context.Effect, "e")
+		orValue(&enforcer.Context.Matcher, "m")
 		if postgres := enforcer.GetPolicy().GetPostgres(); postgres != nil {
 			orValue(&postgres.Table, "casbin_rule")
 			orDuration(&postgres.Poll, 30*time.Second)

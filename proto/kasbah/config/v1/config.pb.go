@@ -1077,7 +1077,9 @@ type Enforcer struct {
 	// A policy that has lost more than half of its rules against the one in force is refused at a reload, because it is
 	// most often one that somebody is still writing, unless this says that it is meant. At a start there is nothing to
 	// compare with.
-	AllowShrink   bool `protobuf:"varint,7,opt,name=allow_shrink,json=allowShrink,proto3" json:"allow_shrink,omitempty"`
+	AllowShrink bool `protobuf:"varint,7,opt,name=allow_shrink,json=allowShrink,proto3" json:"allow_shrink,omitempty"`
+	// Which definitions of the model decide, for a model that has several of a kind; Casbin calls it an EnforceContext.
+	Context       *Context `protobuf:"bytes,8,opt,name=context,proto3" json:"context,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1161,6 +1163,86 @@ func (x *Enforcer) GetAllowShrink() bool {
 	return false
 }
 
+func (x *Enforcer) GetContext() *Context {
+	if x != nil {
+		return x.Context
+	}
+	return nil
+}
+
+// Context names one definition of each kind of a model.
+type Context struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request definition. Default r.
+	Request string `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	// The policy definition. Default p.
+	Policy string `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	// The policy effect. Default e.
+	Effect string `protobuf:"bytes,3,opt,name=effect,proto3" json:"effect,omitempty"`
+	// The matcher. Default m.
+	Matcher       string `protobuf:"bytes,4,opt,name=matcher,proto3" json:"matcher,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Context) Reset() {
+	*x = Context{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Context) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Context) ProtoMessage() {}
+
+func (x *Context) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Context.ProtoReflect.Descriptor instead.
+func (*Context) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Context) GetRequest() string {
+	if x != nil {
+		return x.Request
+	}
+	return ""
+}
+
+func (x *Context) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *Context) GetEffect() string {
+	if x != nil {
+		return x.Effect
+	}
+	return ""
+}
+
+func (x *Context) GetMatcher() string {
+	if x != nil {
+		return x.Matcher
+	}
+	return ""
+}
+
 // Policy is where the rules of an enforcer are.
 type Policy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1179,7 +1261,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1273,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1286,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -1299,7 +1381,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1393,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +1406,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -1363,7 +1445,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1457,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1470,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -1428,7 +1510,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1522,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1535,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Secret) GetSource() isSecret_Source {
@@ -1516,7 +1598,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1610,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1623,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -1618,7 +1700,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1712,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1725,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Route) GetName() string {
@@ -1726,7 +1808,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1820,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1833,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Match) GetHost() string {
@@ -1857,7 +1939,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x122\n" +
 	"\x03url\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^https?://[^/?#]+[^#]*$H\x00R\x03url\x12!\n" +
 	"\x06inline\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x06inlineB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa3\x03\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\xd8\x03\n" +
 	"\bEnforcer\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x126\n" +
 	"\x05model\x18\x02 \x01(\v2\x18.kasbah.config.v1.SourceB\x06\xbaH\x03\xc8\x01\x01R\x05model\x128\n" +
@@ -1865,10 +1947,16 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\arequest\x18\x04 \x03(\v2'.kasbah.config.v1.Enforcer.RequestEntryB\f\xbaH\t\x9a\x01\x06*\x04r\x02\x10\x01R\arequest\x12\x14\n" +
 	"\x05roles\x18\x05 \x01(\tR\x05roles\x12$\n" +
 	"\x0eallow_if_empty\x18\x06 \x01(\bR\fallowIfEmpty\x12!\n" +
-	"\fallow_shrink\x18\a \x01(\bR\vallowShrink\x1a:\n" +
+	"\fallow_shrink\x18\a \x01(\bR\vallowShrink\x123\n" +
+	"\acontext\x18\b \x01(\v2\x19.kasbah.config.v1.ContextR\acontext\x1a:\n" +
 	"\fRequestEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc0\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xed\x01\n" +
+	"\aContext\x128\n" +
+	"\arequest\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^r([2-9]|[1-9][0-9]+)?$R\arequest\x126\n" +
+	"\x06policy\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^p([2-9]|[1-9][0-9]+)?$R\x06policy\x126\n" +
+	"\x06effect\x18\x03 \x01(\tB\x1e\xbaH\x1br\x192\x17^e([2-9]|[1-9][0-9]+)?$R\x06effect\x128\n" +
+	"\amatcher\x18\x04 \x01(\tB\x1e\xbaH\x1br\x192\x17^m([2-9]|[1-9][0-9]+)?$R\amatcher\"\xc0\x01\n" +
 	"\x06Policy\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
 	"\x06inline\x18\x02 \x01(\tH\x00R\x06inline\x128\n" +
@@ -1946,7 +2034,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),               // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),              // 1: kasbah.config.v1.LogFormat
@@ -1962,59 +2050,61 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*PrincipalClaims)(nil),     // 11: kasbah.config.v1.PrincipalClaims
 	(*Jwks)(nil),                // 12: kasbah.config.v1.Jwks
 	(*Enforcer)(nil),            // 13: kasbah.config.v1.Enforcer
-	(*Policy)(nil),              // 14: kasbah.config.v1.Policy
-	(*Postgres)(nil),            // 15: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),              // 16: kasbah.config.v1.Sqlite
-	(*Secret)(nil),              // 17: kasbah.config.v1.Secret
-	(*Source)(nil),              // 18: kasbah.config.v1.Source
-	(*Route)(nil),               // 19: kasbah.config.v1.Route
-	(*Match)(nil),               // 20: kasbah.config.v1.Match
-	nil,                         // 21: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                         // 22: kasbah.config.v1.Route.HeadersEntry
-	nil,                         // 23: kasbah.config.v1.Route.QueryEntry
-	nil,                         // 24: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil), // 25: google.protobuf.Duration
+	(*Context)(nil),             // 14: kasbah.config.v1.Context
+	(*Policy)(nil),              // 15: kasbah.config.v1.Policy
+	(*Postgres)(nil),            // 16: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),              // 17: kasbah.config.v1.Sqlite
+	(*Secret)(nil),              // 18: kasbah.config.v1.Secret
+	(*Source)(nil),              // 19: kasbah.config.v1.Source
+	(*Route)(nil),               // 20: kasbah.config.v1.Route
+	(*Match)(nil),               // 21: kasbah.config.v1.Match
+	nil,                         // 22: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                         // 23: kasbah.config.v1.Route.HeadersEntry
+	nil,                         // 24: kasbah.config.v1.Route.QueryEntry
+	nil,                         // 25: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*durationpb.Duration)(nil), // 26: google.protobuf.Duration
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	4,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
 	9,  // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
 	13, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	19, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	20, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	5,  // 4: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	25, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	25, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	26, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	26, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
 	6,  // 7: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	25, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	26, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
 	7,  // 9: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
 	8,  // 10: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	25, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	25, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	26, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	26, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 13: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 14: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 15: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	25, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	26, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
 	10, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
 	12, // 18: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	25, // 19: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	25, // 20: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	26, // 19: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	26, // 20: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
 	11, // 21: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	18, // 22: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	14, // 23: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	21, // 24: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	15, // 25: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	16, // 26: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	17, // 27: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	25, // 28: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	25, // 29: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	20, // 30: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	22, // 31: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	23, // 32: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	24, // 33: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	19, // 22: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	15, // 23: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	22, // 24: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	14, // 25: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	16, // 26: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	17, // 27: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	18, // 28: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	26, // 29: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	26, // 30: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	21, // 31: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	23, // 32: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	24, // 33: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	25, // 34: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -2030,17 +2120,17 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[11].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[12].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[15].OneofWrappers = []any{
 		(*Secret_File)(nil),
 		(*Secret_Env)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[15].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[16].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -2050,7 +2140,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
