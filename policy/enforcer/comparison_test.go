@@ -33,9 +33,6 @@ func newComparison(modelText, rules string, ctx enforcer.Context) (*comparison, 
 		return nil, err
 	}
 	c := &comparison{}
-	if c.truth, err = casbin.NewEnforcer(m, stringadapter.NewAdapter("# not empty\n"+rules)); err != nil {
-		return nil, err
-	}
 	request := "r"
 	if ctx.Request != "" {
 		request = ctx.Request
@@ -53,6 +50,9 @@ func newComparison(modelText, rules string, ctx enforcer.Context) (*comparison, 
 	var findings policy.Findings
 	if c.ours, findings = enforcer.New(cfg); c.ours == nil {
 		return nil, findings.Err()
+	}
+	if c.truth, err = casbin.NewEnforcer(m, stringadapter.NewAdapter("# not empty\n"+trimmed(rules))); err != nil {
+		panic(fmt.Sprintf("we take what Casbin does not: %v\n%s\n%s", err, modelText, rules))
 	}
 	return c, nil
 }
@@ -80,4 +80,14 @@ func (c *comparison) compare(ctx context.Context, values ...any) error {
 		return fmt.Errorf("%v: decided by %q, Casbin by %q", values, got.Rule.Text, explained)
 	}
 	return nil
+}
+
+// trimmed returns the lines without the space around them, which Casbin's adapter for files takes away, and the one for
+// strings does not.
+func trimmed(rules string) string {
+	lines := strings.Split(rules, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }
