@@ -15,6 +15,9 @@ import (
 // waits no longer for them than ctx; and nothing else that the configuration names: a test needs no keys. If a finding is an
 // error, there are no enforcers.
 func Enforcers(ctx context.Context, cfg Config) (map[string]*enforcer.Enforcer, policy.Findings) {
+	if err := ctx.Err(); err != nil {
+		return nil, policy.Findings{{Position: policy.Position{File: cfg.Path}, Message: err.Error()}}
+	}
 	files := newFiles()
 	data, err := files.read(cfg.Path)
 	if err != nil {

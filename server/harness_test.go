@@ -133,6 +133,15 @@ func (f *fixture) write(name, text string) {
 	}
 }
 
+// replace is write in one step, so that no reload finds half of the file.
+func (f *fixture) replace(name, text string) {
+	f.t.Helper()
+	f.write("."+name, text)
+	if err := os.Rename(filepath.Join(f.folder, "."+name), filepath.Join(f.folder, name)); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 func (f *fixture) config() server.Config {
 	return server.Config{
 		Path: filepath.Join(f.folder, "kasbah.yaml"), Listen: "127.0.0.1:0", Admin: "127.0.0.1:0",

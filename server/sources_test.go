@@ -341,7 +341,7 @@ func TestShrunkPolicies(t *testing.T) {
 		refused bool
 	}{{5, false}, {2, true}, {3, false}, {2, false}, {100, false}, {49, true}, {50, false}} {
 		generation, refused := f.server.Generation(), f.server.Refused()
-		f.write("policy.csv", rules(step.rules))
+		f.replace("policy.csv", rules(step.rules))
 		await(t, "a load", func() bool { return f.server.Generation()+f.server.Refused() > generation+refused })
 		if (f.server.Refused() > refused) != step.refused {
 			t.Errorf("%d rules are refused: %t", step.rules, !step.refused)
