@@ -95,15 +95,15 @@ func (l *logBuffer) String() string {
 
 // fixture is one running server with its files.
 type fixture struct {
-	t      *testing.T
-	folder string
-	issuer *keystest.Issuer
-	server *server.Server
-	log    *logBuffer
-	stop   context.CancelFunc
-	ended  <-chan error
-	reload chan struct{}
-	creds  credentials.TransportCredentials
+	t       *testing.T
+	folder  string
+	issuer  *keystest.Issuer
+	server  *server.Server
+	log     *logBuffer
+	stop    context.CancelFunc
+	running *running
+	reload  chan struct{}
+	creds   credentials.TransportCredentials
 }
 
 // files are what a fixture begins with; more is added or replaced by name.
@@ -170,25 +170,34 @@ func (f *fixture) run(cfg server.Config) {
 		f.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	f.server, f.stop, f.ended = s, stop, ended
-	f.t.Cleanup(func() {
+	r := &running{done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.err = s.Run(ctx)
+	}()
+	f.server, f.stop, f.running = s, stop, r
+	f.t.Cleanup(func() { // of this run: a fixture may run again
 		stop()
-		if err, ok := <-f.ended; ok && err != nil {
-			f.t.Errorf("Run: %v", err)
+		<-r.done
+		if !r.taken && r.err != nil {
+			f.t.Errorf("Run: %v", r.err)
 		}
 	})
+}
+
+// running is one run of a server, and what it returned.
+type running struct {
+	done  chan struct{}
+	err   error // once done is closed
+	taken bool  // a test has seen the error
 }
 
 // end stops the server and returns what Run returned.
 func (f *fixture) end() error {
 	f.stop()
-	err := <-f.ended
-	closed := make(chan error)
-	close(closed)
-	f.ended = closed
-	return err
+	<-f.running.done
+	f.running.taken = true
+	return f.running.err
 }
 
 func (f *fixture) dial() *grpc.ClientConn {
