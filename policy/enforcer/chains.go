@@ -55,7 +55,7 @@ func compareKeys(a, b [2]string) int { return slices.Compare(a[:], b[:]) }
 func (g *chainGraph) number(name string) int32 {
 	n, known := g.names[name]
 	if !known {
-		n = int32(len(g.names)) //nolint:gosec // the policy is bounded
+		n = int32(len(g.names))
 		g.names[name] = n
 	}
 	return n
@@ -74,7 +74,7 @@ func (g *chainGraph) sort() {
 	filled := slices.Clone(g.from)
 	for i := range g.edges {
 		user := g.edges[i].user
-		g.next[filled[user]] = int32(i) //nolint:gosec // the policy is bounded
+		g.next[filled[user]] = int32(i)
 		filled[user]++
 	}
 }
@@ -127,7 +127,7 @@ func (g *chainGraph) leaves() []int32 {
 	var leaves []int32
 	for name, users := range g.users {
 		if users == 0 {
-			leaves = append(leaves, int32(name)) //nolint:gosec // the policy is bounded
+			leaves = append(leaves, int32(name))
 		}
 	}
 	return leaves

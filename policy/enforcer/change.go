@@ -334,7 +334,7 @@ func (c *changing) changeRules(after *layered) error {
 		return err
 	}
 	after.layers[1] = above
-	if above.needs.never != "" || after.repeats(above) {
+	if above.linear() != "" || after.repeats(above) {
 		return errWhole
 	}
 	return nil

@@ -212,7 +212,7 @@ func (e *Enforcer) compile(cfg Config, m *modelDefinition, rules []rule, onModel
 		return err
 	}
 	e.queries = &sync.Pool{New: func() any { return &query{} }}
-	e.linear = program.linear()
+	e.linear = e.compiled.linear
 	if e.linear != "" {
 		onModel.warnf(m.byKey[m.context.Matcher].place(0), "every rule is looked at, because of %s", e.linear)
 	}
@@ -251,7 +251,7 @@ func (e *Enforcer) allowsAnyone() bool {
 			values[i] = text
 		}
 		values[e.subject] = "nobody"
-		allowed, _, _, err := e.decide(values, nil, false)
+		allowed, _, _, err := e.decide(context.Background(), values, nil, false)
 		return err == nil && allowed
 	})
 }
@@ -292,18 +292,20 @@ func (e *Enforcer) Evaluate(ctx context.Context, req *policy.Request, principal 
 	if err != nil {
 		return policy.Outcome{}, e.fault(err)
 	}
-	allowed, decided, detail, err := e.decide(values, roles, req.NoWait)
-	if errors.Is(err, policy.ErrWouldWait) {
+	allowed, decided, detail, err := e.decide(ctx, values, roles, req.NoWait)
+	switch {
+	case errors.Is(err, policy.ErrWouldWait):
 		return policy.Outcome{}, policy.ErrWouldWait
-	}
-	if err != nil {
+	case err != nil && ctx.Err() != nil:
+		return policy.Outcome{}, &policy.StageError{Reason: policy.Deadline, Err: err}
+	case err != nil:
 		return policy.Outcome{}, e.fault(err)
 	}
 	return e.outcome(allowed, decided, detail), nil
 }
 
 // decide gives the verdict on a request, and the rule that it comes from, or else why no rule allows.
-func (e *Enforcer) decide(values []any, roles []string, noWait bool) (allowed bool, decided *rule, detail string, err error) {
+func (e *Enforcer) decide(ctx context.Context, values []any, roles []string, noWait bool) (allowed bool, decided *rule, detail string, err error) {
 	if e.compiled == nil {
 		if noWait && e.asked > maxUnwaited {
 			return false, nil, "", policy.ErrWouldWait
@@ -315,10 +317,7 @@ func (e *Enforcer) decide(values []any, roles []string, noWait bool) (allowed bo
 	defer e.queries.Put(q)
 	defer q.forget()
 	q.ask(e.compiled, values, roles, e.subject)
-	if noWait && e.asked > maxUnwaited && (e.linear != "" || !q.indexed()) {
-		return false, nil, "", policy.ErrWouldWait
-	}
-	v, err := q.decide()
+	v, err := q.decide(ctx, noWait)
 	if v.by.layer == nil {
 		return v.allowed, nil, q.unmet, err
 	}

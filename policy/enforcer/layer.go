@@ -105,6 +105,23 @@ func (l *layer) compile(p *program, s *symbols) error {
 	return nil
 }
 
+// maxAsked is how many patterns may have to be asked one by one before they are too many to be called indexed.
+const maxAsked = 1000
+
+// linear returns what makes a search slow: rules for eval whose result no request is sure to have, or patterns
+// that begin with nothing that could be looked up. It is empty where nothing does.
+func (l *layer) linear() string {
+	if l.needs.never != "" {
+		return l.needs.never
+	}
+	for column, index := range l.patterns {
+		if count := len(index.asks.symbols[""]); count > maxAsked {
+			return fmt.Sprintf("%d patterns of %s that begin with no plain text", count, column.function)
+		}
+	}
+	return ""
+}
+
 // column returns the symbols that occur in a column, each once.
 func (l *layer) column(column int) []symbol {
 	all := make([]symbol, 0, len(l.rules))

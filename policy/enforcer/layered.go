@@ -2,8 +2,11 @@ package enforcer
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"slices"
+
+	"github.com/kasbah-authz/kasbah/policy"
 )
 
 // layered is a policy in force: a large layer that was indexed when the policy was read, and a small one of
@@ -16,7 +19,8 @@ type layered struct {
 	graphs   map[string]*roleGraph
 	ownRoles string // the role definition in which the roles count that a caller brings; empty for none
 	memory   *roleMemory
-	count    int // of the rules for the matcher
+	count    int    // of the rules for the matcher
+	linear   string // what every request is slow for, as of program.linear; empty for nothing
 }
 
 // newLayered indexes a whole policy.
@@ -34,9 +38,12 @@ func newLayered(p *program, rules []rule, ownRoles string, order func([]*rule) (
 	for i, r := range asked {
 		ordered[i] = *r
 	}
-	l.layers[0], err = newLayer(p, l.symbols, ordered, nil)
 	l.count = len(asked)
-	return l, err
+	if l.layers[0], err = newLayer(p, l.symbols, ordered, nil); err != nil {
+		return nil, err
+	}
+	l.linear = cmp.Or(p.linear(), l.layers[0].linear())
+	return l, nil
 }
 
 // split tells the rules that the matcher is asked about from the role links.
@@ -115,20 +122,25 @@ type verdict struct {
 	by      rank // no rule, where its layer is nil
 }
 
-// decide gives Casbin's verdict on the request that the query holds.
-func (q *query) decide() (v verdict, err error) {
+// decide gives Casbin's verdict on the request that the query holds. With noWait it returns
+// [policy.ErrWouldWait] rather than look at more than maxUnwaited rules.
+func (q *query) decide(ctx context.Context, noWait bool) (v verdict, err error) {
 	defer recovered(&err)
+	p, many := q.within.program, noWait && q.within.count > maxUnwaited
 	switch {
-	case !q.within.program.byRule || q.within.count == 0:
+	case !p.byRule || q.within.count == 0:
 		return q.decideOnce()
-	case !q.indexed():
-		return q.decideInOrder()
+	case many && q.within.linear != "":
+		return verdict{}, policy.ErrWouldWait
+	case q.indexed():
+		if v, err = q.decideIndexed(); err == nil {
+			return v, nil // an error may be one that Casbin does not come to, or comes to later than to its verdict
+		}
 	}
-	v, err = q.decideIndexed()
-	if err != nil { // nothing is at fault that Casbin would not find too, or find later than its verdict
-		return q.decideInOrder()
+	if many {
+		return verdict{}, policy.ErrWouldWait
 	}
-	return v, nil
+	return q.decideInOrder(ctx)
 }
 
 func (q *query) decideIndexed() (verdict, error) {
@@ -201,12 +213,19 @@ func (q *query) decideOnce() (verdict, error) {
 	return verdict{allowed: v.holds() || q.within.program.effect == denyOverride}, nil
 }
 
+// checkedEvery is how many rules are asked about before it is seen whether anybody still waits for the verdict.
+const checkedEvery = 1 << 10
+
 // decideInOrder asks the matcher about one rule after the other, as Casbin does, until the verdict is clear.
 // It is for requests at which the matcher can return an error: Casbin's, if it comes before the verdict.
-func (q *query) decideInOrder() (verdict, error) {
+func (q *query) decideInOrder(ctx context.Context) (verdict, error) {
 	p := q.within.program
 	var firstAllow rank
+	asked := 0
 	for at := range q.within.inOrder() {
+		if asked++; asked%checkedEvery == 0 && ctx.Err() != nil {
+			return verdict{}, ctx.Err()
+		}
 		holds, err := q.holds(at.layer, at.number)
 		if err != nil {
 			return verdict{}, err

@@ -16,15 +16,20 @@ func newPrefixes() *prefixes {
 	return &prefixes{symbols: map[string][]symbol{}, known: map[symbol]bool{}}
 }
 
+// clone returns prefixes to which others can be added, whatever is added to these.
 func (p *prefixes) clone() *prefixes {
-	return &prefixes{symbols: maps.Clone(p.symbols), lengths: slices.Clone(p.lengths), known: maps.Clone(p.known)}
+	cloned := &prefixes{symbols: make(map[string][]symbol, len(p.symbols)), lengths: slices.Clone(p.lengths), known: maps.Clone(p.known)}
+	for prefix, symbols := range p.symbols {
+		cloned.symbols[prefix] = slices.Clip(symbols)
+	}
+	return cloned
 }
 
 func (p *prefixes) has(id symbol) bool { return p.known[id] }
 
 func (p *prefixes) add(prefix string, id symbol) {
 	p.known[id] = true
-	p.symbols[prefix] = append(slices.Clip(p.symbols[prefix]), id)
+	p.symbols[prefix] = append(p.symbols[prefix], id)
 	if at, found := slices.BinarySearch(p.lengths, len(prefix)); !found {
 		p.lengths = slices.Insert(p.lengths, at, len(prefix))
 	}

@@ -1,0 +1,97 @@
+package enforcer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/kasbah-authz/kasbah/policy"
+	"github.com/kasbah-authz/kasbah/policy/enforcer"
+)
+
+// levels is a model whose matcher needs a number of the caller, behind a comparison that most rules fail.
+const levels = "[request_definition]\nr = sub, obj, act\n[policy_definition]\np = sub, obj, act\n" + allowSome + "[matchers]\nm = r.obj == p.obj && r.sub.level > 3 && r.act == p.act\n"
+
+func levelled(t *testing.T, rules int) *enforcer.Enforcer {
+	t.Helper()
+	var text strings.Builder
+	for i := range rules {
+		fmt.Fprintf(&text, "p, any, /x%d, GET\n", i)
+	}
+	return ordinary(t, func(cfg *enforcer.Config) {
+		cfg.Model.Data, cfg.Policy.Data = []byte(levels), []byte(text.String())
+		cfg.Fields = map[string]enforcer.Field{"sub": func(_ *policy.Request, p *policy.Principal) (any, error) { return p.Claims, nil }}
+	})
+}
+
+// TestRequestsThatAreNotIndexed: a caller without the attribute that the matcher asks for gets Casbin's verdict by a look
+// at the rules, which an edge that must not wait is told of first; callers who have it do not pay for that.
+func TestRequestsThatAreNotIndexed(t *testing.T) {
+	e := levelled(t, 10_001)
+	has, lacks := &policy.Principal{Claims: map[string]any{"level": 4.0}}, &policy.Principal{Claims: map[string]any{}}
+	for _, c := range []struct {
+		name   string
+		caller *policy.Principal
+		path   string
+		noWait bool
+		want   policy.Verdict
+		err    string
+	}{
+		{"has it", has, "/x9999", true, policy.Permitted, ""},
+		{"lacks it", lacks, "/x9999", true, policy.Denied, policy.ErrWouldWait.Error()},
+		{"lacks it, and may wait", lacks, "/x9999", false, policy.Denied, "no attribute level"},
+		{"lacks it, where no rule asks", lacks, "/y", false, policy.Denied, ""},
+	} {
+		got, err := e.Evaluate(t.Context(), &policy.Request{Path: c.path, Method: "GET", NoWait: c.noWait}, c.caller)
+		if got.Verdict != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %+v, %v", c.name, got, err)
+		}
+	}
+}
+
+// endsAfter is a context that ends once it has been asked that often.
+type endsAfter struct {
+	context.Context
+	left int
+}
+
+func (c *endsAfter) Err() error {
+	if c.left--; c.left < 0 {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// TestLookingAtRulesEnds when nobody waits for the verdict any more.
+func TestLookingAtRulesEnds(t *testing.T) {
+	e := levelled(t, 5000)
+	ctx := &endsAfter{t.Context(), 3}
+	_, err := e.Evaluate(ctx, &policy.Request{Path: "/y", Method: "GET"}, &policy.Principal{Claims: map[string]any{}})
+	var fault *policy.StageError
+	if !errors.As(err, &fault) || fault.Reason != policy.Deadline || ctx.left < -3 {
+		t.Errorf("%v, asked %d times more", err, -ctx.left)
+	}
+}
+
+// TestPatternsWithoutABeginning: what must be asked one by one is said to be.
+func TestPatternsWithoutABeginning(t *testing.T) {
+	for begin, linear := range map[string]bool{"^/x": false, "": true} {
+		var rules strings.Builder
+		for i := range 1001 {
+			fmt.Fprintf(&rules, "p, alice, %s%d$, GET\n", begin, i)
+		}
+		e := ordinary(t, func(cfg *enforcer.Config) {
+			cfg.Model.Data = []byte(strings.Replace(string(cfg.Model.Data), "keyMatch2", "regexMatch", 1))
+			cfg.Policy.Data = []byte(rules.String())
+		})
+		if (e.Linear() != "") != linear || linear && !strings.Contains(e.Linear(), "1001 patterns of regexMatch") {
+			t.Errorf("%q: %q", begin, e.Linear())
+		}
+		got, err := e.Evaluate(t.Context(), &policy.Request{Path: "/x77", Method: "GET"}, &policy.Principal{ID: "alice"})
+		if err != nil || got.Verdict != policy.Permitted {
+			t.Errorf("%q: %+v, %v", begin, got, err)
+		}
+	}
+}
