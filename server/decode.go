@@ -178,7 +178,7 @@ func (d decoder) socketAddress(to *corev3.SocketAddress) bool {
 	return d.mixed(func(number protowire.Number, value decoder) bool {
 		return number == 2 && seen.first(number) && value.text(&to.Address)
 	}, func(number protowire.Number, value uint64) bool {
-		to.PortSpecifier = &corev3.SocketAddress_PortValue{PortValue: uint32(value)} //nolint:gosec // as protobuf cuts it
+		to.PortSpecifier = &corev3.SocketAddress_PortValue{PortValue: uint32(value)}
 		return number == 3 && seen.first(number)
 	})
 }
@@ -207,9 +207,9 @@ func (d decoder) timestamp(to *timestamppb.Timestamp) bool {
 	return d.mixed(func(protowire.Number, decoder) bool { return false }, func(number protowire.Number, value uint64) bool {
 		switch number {
 		case 1:
-			to.Seconds = int64(value) //nolint:gosec // as protobuf writes negative numbers
+			to.Seconds = int64(value)
 		case 2:
-			to.Nanos = int32(value) //nolint:gosec // as protobuf cuts it
+			to.Nanos = int32(value)
 		default:
 			return false
 		}
@@ -241,7 +241,7 @@ func (d decoder) http(to *authv3.AttributeContext_HttpRequest) bool {
 			return false
 		}
 	}, func(number protowire.Number, value uint64) bool {
-		to.Size = int64(value) //nolint:gosec // as protobuf writes negative numbers
+		to.Size = int64(value)
 		return number == 9 && seen.first(number)
 	})
 }

@@ -74,7 +74,7 @@ func (e *encoder) headers(number protowire.Number, options []*corev3.HeaderValue
 				e.text(2, option.GetHeader().GetValue())
 			})
 			e.wire = protowire.AppendTag(e.wire, 3, protowire.VarintType)
-			e.wire = protowire.AppendVarint(e.wire, uint64(option.GetAppendAction())) //nolint:gosec // no enum of these is negative
+			e.wire = protowire.AppendVarint(e.wire, uint64(option.GetAppendAction()))
 		})
 	}
 }
