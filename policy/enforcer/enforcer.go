@@ -178,11 +178,23 @@ func build(cfg Config, onModel, onPolicy *report) *Enforcer {
 		units = countLines(e.origin.text)
 	}
 	e.rules = newRuleSet(rules, units, cfg.Table != nil)
+	if e.compiled != nil && cfg.Table == nil {
+		forget(rules)
+		forget(e.compiled.layers[0].rules)
+	}
 	e.incremental = e.isIncremental(m, len(read))
 	if e.asked == 0 {
 		checkEmpty(m, cfg.AllowIfEmpty, e.allowsAnyone, onPolicy)
 	}
 	return e
+}
+
+// forget drops the fields of rules whose text has them too: four million strings of a million rules, which take room
+// and the garbage collector's time.
+func forget(rules []rule) {
+	for i := range rules {
+		rules[i].row = nil
+	}
 }
 
 // compile makes the rules ready to be asked: indexed where the matcher can be compiled, else in Casbin.

@@ -13,15 +13,27 @@ const maxRuleLine = 32 << 10
 
 // rule is one line of a policy.
 type rule struct {
-	// row is the rule as Casbin loads it: its type, then its fields.
+	// row is the rule as Casbin loads it: its type, then its fields. Once a rule of a text is indexed it is nil, and
+	// split again where somebody asks.
 	row    []string
 	text   string // the line as it was written, without the space around it
 	line   int
 	column int // where the text begins in its line, counted in bytes from 1; zero where that is not known
 }
 
-func (r *rule) ptype() string    { return r.row[0] }
-func (r *rule) fields() []string { return r.row[1:] }
+func (r *rule) ptype() string    { return r.split()[0] }
+func (r *rule) fields() []string { return r.split()[1:] }
+
+func (r *rule) split() []string {
+	if r.row != nil {
+		return r.row
+	}
+	row, err := splitLine(r.text)
+	if err != nil {
+		return []string{""} // cannot be, for a text that was split before
+	}
+	return row
+}
 
 // place returns where a part of the row begins.
 func (r *rule) place(i int) place {
