@@ -10,10 +10,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kasbah-authz/kasbah/demo"
@@ -137,7 +137,11 @@ func benchNothing(ctx context.Context, std streams) error {
 }
 
 func benchKasbah(ctx context.Context, args []string, std streams) (err error) {
-	debug.SetGCPercent(gcPercent)
+	background, end := context.WithCancel(ctx)
+	var heap sync.WaitGroup
+	heap.Go(func() { keepHeap(background) }) // as serve does
+	defer heap.Wait()
+	defer end()
 	s, err := server.New(server.Config{
 		Path: args[0], Listen: "127.0.0.1:0", Admin: "off", Client: newClient(), Now: time.Now, LookupEnv: os.LookupEnv,
 		Log: func(slog.Leveler, bool) slog.Handler { return slog.DiscardHandler },
