@@ -213,7 +213,7 @@ func (e *Enforcer) compile(cfg Config, m *modelDefinition, rules []rule, onModel
 	}
 	order := byPriority(program.priorityColumn)
 	if m.effect == subjectPriority {
-		order = bySubject(string(cfg.Model.Data), rules, m.context.Policy)
+		order = inTurn(bySubject(string(cfg.Model.Data), rules, m.context.Policy), order)
 	}
 	ownRoles := ""
 	if _, ok := m.roles["g"]; ok && cfg.Roles != nil {

@@ -73,6 +73,17 @@ func byPriority(column int) func([]*rule) ([]*rule, error) {
 	}
 }
 
+// inTurn orders rules by one order, and what that leaves equal by the one before, as stable sorting does.
+func inTurn(before, after func([]*rule) ([]*rule, error)) func([]*rule) ([]*rule, error) {
+	return func(rules []*rule) ([]*rule, error) {
+		rules, err := before(rules)
+		if err != nil {
+			return nil, err
+		}
+		return after(rules)
+	}
+}
+
 func (l *layered) isRemoved(of *layer, i uint32) bool {
 	return l.removed != nil && of == l.layers[0] && l.removed[i/64]&(1<<(i%64)) != 0
 }
