@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,4 +83,36 @@ func TestWholeConfigurationsLoad(t *testing.T) {
 			t.Errorf("%s:\n%v", name, findings)
 		}
 	}
+}
+
+// TestLintFindsRulesWithoutEffect, which New does not look for; of a policy that several enforcers share, those that have
+// no effect under any of them.
+func TestLintFindsRulesWithoutEffect(t *testing.T) {
+	folder := t.TempDir()
+	for name, text := range map[string]string{
+		"model.conf": "[request_definition]\nr = sub, obj, act\n[policy_definition]\np = sub, obj, act\n[policy_effect]\ne = some(where (p.eft == allow))\n" +
+			"[matchers]\nm = r.sub == p.sub && r.obj == p.obj\nm2 = r.sub == p.sub && r.obj == p.obj && r.act == p.act\n",
+		"policy.csv": "p, alice, /a, GET\np, alice, /a, POST\np, alice, \"/a\", GET\np, , /a, GET\n",
+		"one.yaml":   lintedEnforcers("- {name: one, model: {file: model.conf}, policy: {file: policy.csv}}"),
+		"two.yaml": lintedEnforcers("- {name: one, model: {file: model.conf}, policy: {file: policy.csv}}",
+			"- {name: two, model: {file: model.conf}, policy: {file: policy.csv}, context: {request: r, policy: p, effect: e, matcher: m2}}"),
+	} {
+		servertest.Write(t, filepath.Join(folder, name), text)
+	}
+	for name, want := range map[string][]string{"one.yaml": {"2:1", "4:1"}, "two.yaml": {"4:1"}} {
+		path := filepath.Join(folder, name)
+		var places []string
+		for _, finding := range server.Lint(t.Context(), server.Config{Path: path, Client: &http.Client{}, Now: time.Now}) {
+			if finding.Level == policy.LevelWarning && filepath.Base(finding.File) == "policy.csv" && !strings.Contains(finding.Message, "repeats") {
+				places = append(places, strings.TrimPrefix(finding.Position.String(), finding.File+":"))
+			}
+		}
+		if !slices.Equal(places, want) {
+			t.Errorf("%s: findings at %q, want %q", name, places, want)
+		}
+	}
+}
+
+func lintedEnforcers(enforcers ...string) string {
+	return "enforcers:\n" + strings.Join(enforcers, "\n") + "\nroutes:\n- {name: all, match: [{path: /}], public: true}\n"
 }

@@ -33,7 +33,6 @@ import (
 	"google.golang.org/grpc/health"
 
 	"github.com/kasbah-authz/kasbah/keys"
-	"github.com/kasbah-authz/kasbah/policy"
 )
 
 // Config is what a Server needs. Path, Client, Log and Now are required.
@@ -159,22 +158,6 @@ func (s *Server) Generation() uint64 { return s.current.Load().generation }
 
 // Refused counts the configurations that were not accepted.
 func (s *Server) Refused() uint64 { return s.reloader.refusals.Load() }
-
-// Lint loads the configuration as a Server would, and returns all that this brings up. Of the Config it needs Path, Client
-// and Now, and LookupEnv as a Server does. It reads every table that the configuration names, once, and waits no longer for
-// them than ctx.
-func Lint(ctx context.Context, cfg Config) policy.Findings {
-	logger := slog.New(slog.DiscardHandler)
-	store, err := keys.NewStore(keys.Options{Client: cfg.Client, Now: cfg.Now, Logger: logger})
-	if err != nil {
-		return policy.Findings{{Message: err.Error()}}
-	}
-	sources := newSources(cfg.Now, logger)
-	defer sources.close()
-	defer context.AfterFunc(ctx, sources.end)()
-	_, findings := compile(cfg.Path, inputs{files: newFiles(), tables: newTables(sources), store: store, env: cfg.LookupEnv})
-	return findings
-}
 
 // Run serves until ctx ends, then drains and returns. It returns nil for an end that was asked for.
 func (s *Server) Run(ctx context.Context) error {

@@ -26,7 +26,7 @@ func lint(ctx context.Context, args []string, std streams) int {
 	flags := flag.NewFlagSet("kasbah lint", flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "print one JSON object a line for each finding")
 	flags.Usage = func() {
-		fmt.Fprint(std.err, "Usage: kasbah lint [--json] FILE…\n\nChecks configurations and every model, policy and key set that they name; reads tables of databases too.\nExits with 1 when a finding is an error.\n\n")
+		fmt.Fprint(std.err, "Usage: kasbah lint [--json] FILE…\n\nChecks configurations and every model, policy and key set that they name; reads tables of databases too.\nOf what loads, it also finds rules and role links that have no effect.\nExits with 1 when a finding is an error.\n\n")
 		flags.PrintDefaults()
 	}
 	if code, ok := parse(flags, args, std); !ok {
