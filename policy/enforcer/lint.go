@@ -49,7 +49,7 @@ type linter struct {
 	columns []int  // that the matcher names
 	by      [2]*postings
 	wider   widerValues
-	covered []int32 // by rule, one more than the rule that covers it; nil until there is one
+	covered map[int]int // rules that were reported, and which rule covers each
 }
 
 // row returns what stands in a rule.
@@ -68,7 +68,7 @@ func (l *linter) at(i int) *rule { return l.enforcer.standing(l.rules[i]) }
 func (l *linter) name(i int) string { return fmt.Sprintf("%s %d", l.unit, l.at(i).line) }
 
 func (e *Enforcer) lintRules(links *linkSet, r *report) {
-	l := &linter{enforcer: e, report: r, unit: e.unit()}
+	l := &linter{enforcer: e, report: r, unit: e.unit(), covered: map[int]int{}}
 	denies := false
 	for at := range e.compiled.inOrder() {
 		l.rules = append(l.rules, at)
@@ -175,10 +175,7 @@ func (l *linter) look(i int) {
 	if other < 0 {
 		return
 	}
-	if l.covered == nil {
-		l.covered = make([]int32, len(l.rules))
-	}
-	l.covered[i] = int32(other + 1)
+	l.covered[i] = other
 	l.reportCovered(i, other)
 }
 
@@ -241,12 +238,13 @@ func (l *linter) samePlace(i, other int) bool {
 
 // leadsTo reports whether one rule is needless because of another one that is so, in the end, because of the last.
 func (l *linter) leadsTo(from, to int) bool {
-	for l.covered != nil && l.covered[from] > 0 {
-		if from = int(l.covered[from] - 1); from == to {
-			return true
+	for {
+		next, covered := l.covered[from]
+		if !covered || next == to {
+			return covered
 		}
+		from = next
 	}
-	return false
 }
 
 func verbOf(effect int) string {

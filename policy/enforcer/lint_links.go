@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -97,7 +98,8 @@ func (e *Enforcer) lintLinks(links *linkSet, r *report) {
 		}
 	}
 	idle := map[int]bool{} // links, by number
-	for definition, own := range links.of {
+	for _, definition := range slices.Sorted(maps.Keys(links.of)) {
+		own := links.of[definition]
 		if !e.isAskedPlainly(definition) {
 			continue
 		}
@@ -106,7 +108,7 @@ func (e *Enforcer) lintLinks(links *linkSet, r *report) {
 			users[link.user] = true
 		}
 		for _, link := range own {
-			if !spoken[link.role] && !users[link.role] && !strings.Contains(e.model, e.compiled.text(link.role)) && len(idle) <= maxFindings {
+			if len(idle) <= maxFindings && !spoken[link.role] && !users[link.role] && !strings.Contains(e.model, e.compiled.text(link.role)) {
 				idle[link.number] = true
 			}
 		}
@@ -156,18 +158,17 @@ func (e *Enforcer) isAskedPlainly(definition string) bool {
 // lower case only.
 func (e *Enforcer) lintSubjects(links *linkSet, r *report) {
 	program := e.compiled.program
-	for definition, own := range links.of {
-		columns := roleColumns(program.matcher, definition)
+	for _, definition := range slices.Sorted(maps.Keys(links.of)) {
+		own, columns := links.of[definition], roleColumns(program.matcher, definition)
 		if len(columns) == 0 {
 			continue
 		}
-		linked, folded := make([]bool, links.names), map[string]symbol{}
+		linked, roles, folded := make([]bool, links.names), make([]bool, links.names), map[string]symbol{}
 		for _, link := range own {
-			linked[link.user] = true
-			if !linked[link.role] {
+			if linked[link.user], linked[link.role] = true, true; !roles[link.role] {
+				roles[link.role] = true
 				folded[strings.ToLower(e.compiled.text(link.role))] = link.role
 			}
-			linked[link.role] = true
 		}
 		for at := range e.compiled.inOrder() {
 			row := at.layer.row(at.number)

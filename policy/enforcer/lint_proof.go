@@ -197,10 +197,14 @@ func (p *proof) inherits(a, b *node, has, wants string, narrow, wide []symbol) b
 	return slices.Contains(p.rolesOf(a.name, has, domain), p.within.find(wants))
 }
 
-// rolesOf returns the role and those that it has, without any that a caller brings.
+// rolesOf returns the role and those that it has, without any that a caller brings; nothing where they are many.
 func (p *proof) rolesOf(definition, name, domain string) []symbol {
 	p.held, p.symbols = p.held[:0], p.symbols[:0]
-	return p.roles(definition, name, domain)
+	held := heldRoles{definition: definition, name: name, domain: domain}
+	if !p.hold(&held, maxWider) {
+		return nil
+	}
+	return held.symbols
 }
 
 // resolve returns what the node is, where that is known.

@@ -294,6 +294,7 @@ func TestLintFindings(t *testing.T) {
 		{"nobody", allow, "r.sub == p.sub && r.obj == p.obj", "p, alice, d, /a, x, allow", "p, , d, /a, x, allow", "2:1", "never match"},
 		{"a link to nothing", allow, roles, "p, staff, d, /a, GET, allow\ng, bob, staff", "g, bob, stuff", "3:9", `nothing: no rule and no other link speaks of "stuff"`},
 		{"a role in capitals", allow, roles, "p, staff, d, /a, GET, allow\ng, bob, staff", "p, Staff, d, /b, GET, allow", "3:4", `named "staff"`},
+		{"a role of a role in capitals", allow, roles, "p, staff, d, /a, GET, allow\ng, staff, all\ng, bob, staff\np, all, d, /c, GET, allow", "p, Staff, d, /b, GET, allow", "5:4", `named "staff"`},
 	} {
 		model := generatedRequest + "[policy_definition]\np = sub, dom, obj, act, eft\n" + generatedRoles + "[policy_effect]\ne = " + c.effect + "\n[matchers]\nm = " + c.matcher + "\n"
 		whole, err := newLinted(model, c.rules, false)

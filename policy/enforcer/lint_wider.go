@@ -9,9 +9,11 @@ import (
 const (
 	// maxEquivalent is how many patterns are looked at that match the same texts.
 	maxEquivalent = 8
-	// maxWider is how many values of one column may be wider than one, and maxTuples how many combinations are looked for.
-	maxWider  = 64
-	maxTuples = 1 << 10
+	// maxWider is how many values of one column may be wider than one, maxTuples how many combinations are looked for at
+	// most, and tuplesPerRule how many for each rule in the mean.
+	maxWider      = 64
+	maxTuples     = 1 << 10
+	tuplesPerRule = 16
 	// maxUnindexed bounds how often patterns are asked that no index knows.
 	maxUnindexed = 20_000_000
 )
@@ -35,7 +37,7 @@ type widerColumn struct {
 }
 
 func newWiderValues(p *proof, columns []int, rules int) widerValues {
-	w := widerValues{proof: p, budget: maxTuples + 64*rules}
+	w := widerValues{proof: p, budget: maxTuples + tuplesPerRule*rules}
 	for _, column := range columns {
 		c := widerColumn{column: column}
 		p.formula.each(func(condition *condition) { c.note(p, condition.node) })
@@ -122,8 +124,7 @@ func (w *widerValues) of(c *widerColumn, row []symbol) []symbol {
 			domain = v.text
 		}
 		if w.chains[call.name] {
-			held := w.rolesOf(call.name, name, domain)
-			values = append(values, held[:min(len(held), maxWider)]...)
+			values = append(values, w.rolesOf(call.name, name, domain)...)
 		}
 	}
 	for _, index := range c.indexes {
