@@ -68,7 +68,7 @@ func (l *linter) at(i int) *rule { return l.enforcer.standing(l.rules[i]) }
 func (l *linter) name(i int) string { return fmt.Sprintf("%s %d", l.unit, l.at(i).line) }
 
 func (e *Enforcer) lintRules(links *linkSet, r *report) {
-	l := &linter{enforcer: e, report: r, unit: e.unit(), covered: map[int]int{}}
+	l := &linter{enforcer: e, report: r, unit: e.unit(), covered: map[int]int{}, rules: make([]rank, 0, e.compiled.count)}
 	denies := false
 	for at := range e.compiled.inOrder() {
 		l.rules = append(l.rules, at)

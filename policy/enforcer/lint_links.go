@@ -87,8 +87,13 @@ func (e *Enforcer) lintLinks(links *linkSet, r *report) {
 		return
 	}
 	spoken := make([]bool, links.names) // in a rule
+	for at := range e.compiled.inOrder() {
+		for _, id := range at.layer.row(at.number) {
+			spoken[id] = true
+		}
+	}
 	for rule := range e.rules.all {
-		if _, ok := program.names.roles[rule.ptype()]; ok {
+		if _, ok := program.names.roles[rule.ptype()]; ok || rule.ptype() == program.names.policy {
 			continue
 		}
 		for _, field := range rule.fields() {

@@ -191,8 +191,7 @@ func (x *patternIndex) widerShapes(text string, found []symbol) []symbol {
 }
 
 func (x *patternIndex) widerBlocks(text string, found []symbol) []symbol {
-	address := net.ParseIP(text)
-	if len(x.bits) == 0 || address == nil {
+	if len(x.bits) == 0 || net.ParseIP(text) == nil {
 		return found
 	}
 	return x.findAddress(text, found)
