@@ -150,30 +150,24 @@ func commonSuffix(a string, b []byte) int {
 func rowHunks(before, now []Row) ([]hunk, error) {
 	var hunks []hunk
 	i, j := 0, 0
-	for i < len(before) || j < len(now) {
-		if i < len(before) && j < len(now) && sameRow(&before[i], &now[j]) {
+	same := func() bool { return i < len(before) && j < len(now) && sameRow(&before[i], &now[j]) }
+	left := func() bool { return i < len(before) || j < len(now) }
+	for left() {
+		if same() {
 			i, j = i+1, j+1
 			continue
 		}
 		h := hunk{from: i, added: piece{rows: true}}
-		for i < len(before) || j < len(now) {
-			switch {
-			case j == len(now) || i < len(before) && before[i].ID < now[j].ID:
+		for left() && !same() {
+			gone, come := differ(before[i:], now[j:])
+			if gone {
 				i++
-				continue
-			case i < len(before) && before[i].ID == now[j].ID:
-				if sameRow(&before[i], &now[j]) {
-					break
-				}
-				i++
-				fallthrough
-			default:
+			}
+			if come {
 				h.added.rules = append(h.added.rules, newRowRule(&now[j]))
 				h.added.count++
 				j++
-				continue
 			}
-			break
 		}
 		h.to = i
 		if hunks = append(hunks, h); len(hunks) > maxPieces || h.added.count > maxAdded {
@@ -181,6 +175,17 @@ func rowHunks(before, now []Row) ([]hunk, error) {
 		}
 	}
 	return hunks, nil
+}
+
+// differ says of the first rows of both, which are not the same, whether the one is gone and whether the other has come.
+func differ(before, now []Row) (gone, come bool) {
+	switch {
+	case len(now) == 0:
+		return true, false
+	case len(before) == 0:
+		return false, true
+	}
+	return before[0].ID <= now[0].ID, before[0].ID >= now[0].ID
 }
 
 // sameRow reports whether the row is the same. Rows of one follower share what has not changed.
