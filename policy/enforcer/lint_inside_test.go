@@ -127,6 +127,13 @@ func TestAlternatives(t *testing.T) {
 	if whole < 10 {
 		t.Errorf("%d small formulas", whole)
 	}
+	many := literal(true)
+	for range maxBranches {
+		many = &node{op: opOr, args: []*node{literal(false), many}}
+	}
+	if all := newFormula(many, false).alternatives(); !slices.ContainsFunc(all, func(conditions []*condition) bool { return len(conditions) == 0 }) {
+		t.Errorf("of more alternatives than are looked at, %d are, and some not", len(all))
+	}
 }
 
 // TestLongestChain counts the links in the longest chain.

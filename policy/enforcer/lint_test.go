@@ -291,6 +291,7 @@ func TestLintFindings(t *testing.T) {
 		{"another literal", allow, "r.sub == p.sub && r.act == 'GET' && r.act == p.act", "p, alice, d, /a, GET, allow", "p, alice, d, /a, POST, allow", "2:18", "never match"},
 		{"outside of a pattern", allow, "r.sub == p.sub && r.obj == p.obj && keyMatch2(r.obj, '/a/:id')", "p, alice, d, /a/1, x, allow", "p, alice, d, /b/1, x, allow", "2:1", "never match"},
 		{"a rule that is false", allow, "r.sub == p.sub && p.act == 'x' && r.obj == p.obj", "p, alice, d, /a, x, allow", "p, alice, d, /a, y, allow", "2:18", "never match"},
+		{"a role that nobody brings", allow, "r.sub == p.sub && g(r.sub, 'admin')", "p, alice, d, /a, x, allow\ng, alice, admin", "p, bob, d, /a, x, allow", "3:1", "never match"},
 		{"nobody", allow, "r.sub == p.sub && r.obj == p.obj", "p, alice, d, /a, x, allow", "p, , d, /a, x, allow", "2:1", "never match"},
 		{"a link to nothing", allow, roles, "p, staff, d, /a, GET, allow\ng, bob, staff", "g, bob, stuff", "3:9", `nothing: no rule and no other link speaks of "stuff"`},
 		{"a role in capitals", allow, roles, "p, staff, d, /a, GET, allow\ng, bob, staff", "p, Staff, d, /b, GET, allow", "3:4", `named "staff"`},
@@ -322,23 +323,33 @@ func TestLintIsSilent(t *testing.T) {
 	for i := range 10 {
 		fmt.Fprintf(&chain, "g, role%d, role%d\n", i, i+1)
 	}
-	for _, c := range []struct{ name, effect, matcher, rules string }{
-		{"a deny among what is allowed", both, "r.sub == p.sub && keyMatch2(r.obj, p.obj)", "p, alice, d, /a/*, x, allow\np, alice, d, /a/1, x, deny"},
-		{"an exception that comes first", "priority(p.eft) || deny", "r.sub == p.sub && keyMatch2(r.obj, p.obj)", "p, alice, d, /a/1, x, deny\np, alice, d, /a/*, x, allow"},
-		{"a name over an empty segment", both, "r.sub == p.sub && keyMatch2(r.obj, p.obj)", "p, alice, d, /a/:id, x, allow\np, alice, d, /a/, x, allow"},
-		{"a rest that needs a slash", both, "r.sub == p.sub && keyMatch2(r.obj, p.obj)", "p, alice, d, /a/*, x, allow\np, alice, d, /a, x, allow"},
-		{"a name that stands twice", "priority(p.eft) || deny", "r.sub == p.sub && keyMatch4(r.obj, p.obj)", "p, alice, d, /{x}/{x}, x, deny\np, alice, d, /{x}/{y}, x, allow"},
-		{"an attribute with line breaks", both, "keyMatch2(r.obj.Path, p.obj)", "p, alice, d, /*, x, allow\np, alice, d, /:x, x, allow"},
-		{"a chain that is not followed", both, "g(r.sub, p.sub)", chain.String() + "p, role0, d, /a, x, allow\np, role10, d, /a, x, allow"},
-		{"a role in another domain", both, "g3(r.sub, p.sub, r.dom) && r.dom == p.dom", "p, staff, d1, /a, x, allow\np, admin, d1, /a, x, allow\ng3, admin, staff, d2"},
-		{"a role in a domain that is not known", both, "g3(r.sub, p.sub, r.dom)", "p, staff, d1, /a, x, allow\np, admin, d1, /a, x, allow\ng3, admin, staff, d1"},
-		{"a role that the request names", both, "g(r.sub, p.sub) || g(r.sub, r.act)", "p, staff, d, /a, x, allow\ng, alice, other"},
-		{"a role that the model names", both, "g(r.sub, p.sub) || g(r.sub, 'other')", "p, staff, d, /a, x, allow\ng, alice, other"},
-		{"roles that order rules", "subjectPriority(p.eft) || deny", "g(r.sub, p.sub)", "p, alice, d, /a, x, allow\ng, alice, other"},
-		{"conditions without a result", both, "r.sub == p.sub && p.act > 3", "p, alice, d, /a, x, allow\np, alice, e, /a, x, allow"},
+	for _, c := range []struct {
+		name, effect, matcher, rules string
+		roles                        bool // callers bring roles along
+	}{
+		{"a role that callers bring", both, "r.sub == p.sub && g(r.sub, 'admin')", "p, alice, d, /a, x, allow", true},
+		{"a role that callers bring, compared", both, "r.sub == p.sub && g(r.sub, 'admin') == true", "p, alice, d, /a, x, allow", true},
+		{"a role in capitals that callers bring", both, "g(r.sub, p.sub)", "p, Staff, d, /a, x, allow\np, staff, d, /a, x, deny\ng, bob, staff", true},
+		{"a condition and its opposite", "priority(p.eft) || deny", "r.sub == p.sub && (regexMatch(r.act, p.act) || p.obj == 'all' && !regexMatch(r.act, p.act))", "p, alice, d, some, GET, deny\np, alice, d, all, GET, allow", false},
+		{"opposites of patterns", both, "r.sub == p.sub && !keyMatch2(r.obj, p.obj)", "p, alice, d, /a/*, x, allow\np, alice, d, /a/1, x, allow", false},
+		{"the same rule about something else", both, "(r.act == p.act || p.act == 'any') && eval(p.dom)", "p, alice, r.obj == p.act, /a, any, allow\np, alice, r.obj == p.act, /a, GET, allow", false},
+		{"a role that a rule names", both, "r.obj == p.obj && eval(p.dom)", "p, x, \"g(r.sub, 'other')\", /a, x, allow\ng, alice, other", false},
+		{"a deny among what is allowed", both, "r.sub == p.sub && keyMatch2(r.obj, p.obj)", "p, alice, d, /a/*, x, allow\np, alice, d, /a/1, x, deny", false},
+		{"an exception that comes first", "priority(p.eft) || deny", "r.sub == p.sub && keyMatch2(r.obj, p.obj)", "p, alice, d, /a/1, x, deny\np, alice, d, /a/*, x, allow", false},
+		{"a name over an empty segment", both, "r.sub == p.sub && keyMatch2(r.obj, p.obj)", "p, alice, d, /a/:id, x, allow\np, alice, d, /a/, x, allow", false},
+		{"a rest that needs a slash", both, "r.sub == p.sub && keyMatch2(r.obj, p.obj)", "p, alice, d, /a/*, x, allow\np, alice, d, /a, x, allow", false},
+		{"a name that stands twice", "priority(p.eft) || deny", "r.sub == p.sub && keyMatch4(r.obj, p.obj)", "p, alice, d, /{x}/{x}, x, deny\np, alice, d, /{x}/{y}, x, allow", false},
+		{"an attribute with line breaks", both, "keyMatch2(r.obj.Path, p.obj)", "p, alice, d, /*, x, allow\np, alice, d, /:x, x, allow", false},
+		{"a chain that is not followed", both, "g(r.sub, p.sub)", chain.String() + "p, role0, d, /a, x, allow\np, role10, d, /a, x, allow", false},
+		{"a role in another domain", both, "g3(r.sub, p.sub, r.dom) && r.dom == p.dom", "p, staff, d1, /a, x, allow\np, admin, d1, /a, x, allow\ng3, admin, staff, d2", false},
+		{"a role in a domain that is not known", both, "g3(r.sub, p.sub, r.dom)", "p, staff, d1, /a, x, allow\np, admin, d1, /a, x, allow\ng3, admin, staff, d1", false},
+		{"a role that the request names", both, "g(r.sub, p.sub) || g(r.sub, r.act)", "p, staff, d, /a, x, allow\ng, alice, other", false},
+		{"a role that the model names", both, "g(r.sub, p.sub) || g(r.sub, 'other')", "p, staff, d, /a, x, allow\ng, alice, other", false},
+		{"roles that order rules", "subjectPriority(p.eft) || deny", "g(r.sub, p.sub)", "p, alice, d, /a, x, allow\ng, alice, other", false},
+		{"conditions without a result", both, "r.sub == p.sub && p.act > 3", "p, alice, d, /a, x, allow\np, alice, e, /a, x, allow", false},
 	} {
 		model := generatedRequest + "[policy_definition]\np = sub, dom, obj, act, eft\n" + generatedRoles + "[policy_effect]\ne = " + c.effect + "\n[matchers]\nm = " + c.matcher + "\n"
-		l, err := newLinted(model, c.rules, false)
+		l, err := newLinted(model, c.rules, c.roles)
 		if err != nil {
 			t.Fatal(c.name, err)
 		}

@@ -123,9 +123,7 @@ func (w *widerValues) of(c *widerColumn, row []symbol) []symbol {
 			}
 			domain = v.text
 		}
-		if w.chains[call.name] {
-			values = append(values, w.rolesOf(call.name, name, domain)...)
-		}
+		values = append(values, w.rolesOf(call.name, name, domain)...)
 	}
 	for _, index := range c.indexes {
 		values = index.wider(name, values)
