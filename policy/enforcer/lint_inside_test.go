@@ -12,13 +12,13 @@ import (
 // lintedPatterns are the pieces of patterns of each function, and of texts.
 var lintedPatterns = map[string][]string{
 	"keyMatch":   {"/", "a", "*", "/a", "b/*"},
-	"keyMatch2":  {"/", "/a", "/:x", "/:y", "/*", "/a.", "a", "*", ":z", "/b"},
-	"keyMatch3":  {"/", "/a", "/{x}", "/{y}", "/*", "/a.", "a", "{z}", "/b"},
-	"keyMatch4":  {"/", "/a", "/{x}", "/{y}", "/*", "/a.", "a", "{z}", "/b"},
-	"keyMatch5":  {"/", "/a", "/{x}", "/{y}", "/*", "/a.", "a", "{z}", "/b"},
+	"keyMatch2":  {"/", "/a", "/:x", "/:y", "/*", "/a.", ".", "a", "*", ":z", "/b"},
+	"keyMatch3":  {"/", "/a", "/{x}", "/{y}", "/*", "/a.", ".", "a", "{z}", "/b"},
+	"keyMatch4":  {"/", "/a", "/{x}", "/{y}", "/*", "/a.", ".", "a", "{z}", "/b"},
+	"keyMatch5":  {"/", "/a", "/{x}", "/{y}", "/*", "/a.", ".", "a", "{z}", "/b"},
 	"globMatch":  {"/", "/a", "*", "**", "a", "b", "/b", "?", "{a,b}"},
 	"regexMatch": {"^", "$", "a", "b", "(a|b)", ".*", "/a", "(ab)", "[ab]", "(?i)", "|", "a?", "\\.", "^a", "b$"},
-	"ipMatch":    {"10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "0.0.0.0/0", "::/0", "2001:db8::/32", "2001:db8::1", "::ffff:10.0.0.0/104", "::ffff:10.1.2.3", "10.1.2.3/32"},
+	"ipMatch":    {"10.0.0.0/8", "10.0.0.0/16", "10.1.0.0/16", "10.1.2.3", "0.0.0.0/0", "::/0", "2001:db8::/32", "2001:db8::1", "::ffff:10.0.0.0/104", "::ffff:10.1.2.3", "10.1.2.3/32"},
 }
 
 var lintedTexts = map[bool][]string{
@@ -150,5 +150,20 @@ func TestLongestChain(t *testing.T) {
 	}
 	if got := longest([]roleLink{{0, 1, 0}, {1, 0, 0}}, 2); got < maxChain {
 		t.Errorf("a circle is %d long", got)
+	}
+}
+
+// TestCoversNot: pairs that look as if the first covered the second.
+func TestCoversNot(t *testing.T) {
+	t.Parallel()
+	for _, c := range [][3]string{
+		{"keyMatch2", "/..", "/:x"}, {"keyMatch2", "/.", "/*"}, {"keyMatch2", "/:x/a", "/*"}, {"keyMatch2", "/a/*", "/a"}, {"keyMatch2", "/a/:x", "/a/"},
+		{"keyMatch4", "/{x}/{x}", "/{x}/{y}"}, {"keyMatch", "/a", "/a*"}, {"keyMatch", "/a/*", "/a*"}, {"globMatch", "*", "/*"}, {"globMatch", "/*", "/**"},
+		{"regexMatch", "^a$", "^(a|b)$"}, {"regexMatch", "^.*a$", "a"}, {"ipMatch", "10.0.0.0/16", "10.0.0.0/8"}, {"ipMatch", "10.1.2.3", "10.1.2.3/31"},
+		{"ipMatch", "::/0", "10.0.0.0/8"},
+	} {
+		if covers(c[0], c[1], c[2]) {
+			t.Errorf("%s: %s is said to cover %s", c[0], c[1], c[2])
+		}
 	}
 }
