@@ -15,9 +15,6 @@ import (
 // waits no longer for them than ctx; and nothing else that the configuration names: a test needs no keys. If a finding is an
 // error, there are no enforcers.
 func Enforcers(ctx context.Context, cfg Config) (map[string]*enforcer.Enforcer, policy.Findings) {
-	if err := ctx.Err(); err != nil {
-		return nil, policy.Findings{{Position: policy.Position{File: cfg.Path}, Message: err.Error()}}
-	}
 	files := newFiles()
 	data, err := files.read(cfg.Path)
 	if err != nil {
@@ -30,6 +27,9 @@ func Enforcers(ctx context.Context, cfg Config) (map[string]*enforcer.Enforcer, 
 	sources := newSources(cfg.Now, slog.New(slog.DiscardHandler))
 	defer sources.close()
 	defer context.AfterFunc(ctx, sources.end)()
+	if ctx.Err() != nil {
+		sources.end() // now, and not soon
+	}
 	c := &compiler{
 		document: document, files: files.below(filepath.Dir(cfg.Path)), tables: newTables(sources), env: cfg.LookupEnv, findings: findings,
 	}
