@@ -160,8 +160,8 @@ func TestLintIsTrue(t *testing.T) {
 		}
 		for i := range kinds {
 			t.Logf("%s: %d", lintKinds[i], kinds[i].Load())
-			if kinds[i].Load() < 5 {
-				t.Errorf("%d findings say %q", kinds[i].Load(), lintKinds[i])
+			if kinds[i].Load() == 0 {
+				t.Errorf("no finding says %q", lintKinds[i])
 			}
 		}
 	})
@@ -377,5 +377,32 @@ func TestLintIsBounded(t *testing.T) {
 	}
 	if first := findings[0].Error(); first != "casbin_rule:8: warning: the rule allows what row 7 allows already" {
 		t.Error(first)
+	}
+}
+
+// TestLintAfterChanges: an enforcer that was made by changing another one finds what one finds that was built anew.
+func TestLintAfterChanges(t *testing.T) {
+	var rules strings.Builder
+	for i := range 300 {
+		fmt.Fprintf(&rules, "p, reader%d, /shop%d/:id, GET\ng, user%d, reader%d\n", i, i, i, i)
+	}
+	built := func(text string, previous *enforcer.Enforcer) *enforcer.Enforcer {
+		return ordinary(t, func(cfg *enforcer.Config) { cfg.Policy.Data, cfg.Previous = []byte(text), previous })
+	}
+	before := built(rules.String(), nil)
+	for _, edit := range [][2]string{
+		{"g, user7,", "# one\n# two\np, reader7, /shop7/*, GET\ng, user7,"},
+		{"g, user9,", "p, reader9, /shop9/:other, GET\ng, reader9, readers9\ng, user9,"},
+		{"p, reader5, /shop5/:id, GET\n", "# gone\n\np, reader6, /shop6/7, GET\n"},
+	} {
+		text := strings.Replace(rules.String(), edit[0], edit[1], 1)
+		changed, anew := built(text, before), built(text, nil)
+		if !enforcer.Derived(changed) {
+			t.Fatalf("%q was not taken alone", edit[1])
+		}
+		want, got := anew.Lint(), changed.Lint()
+		if len(want) == 0 || got.Error() != want.Error() {
+			t.Errorf("after %q:\n%v\nwant\n%v", edit[1], got, want)
+		}
 	}
 }
