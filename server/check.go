@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
@@ -27,11 +25,9 @@ const (
 	maxWaiting = 10_000
 )
 
-// checker is the Authorization service (envoy.service.auth.v3). Its Check never returns an error and never
-// returns late: an RPC error is no denial, because Envoy may have been told to let such requests pass.
+// checker is the Authorization service (envoy.service.auth.v3). It answers whatever it is asked and
+// never late: an RPC error is no denial, because Envoy may have been told to let such requests pass.
 type checker struct {
-	authv3.UnimplementedAuthorizationServer
-
 	current *atomic.Pointer[Snapshot]
 	metrics *metrics
 	logger  *slog.Logger
@@ -45,9 +41,10 @@ func newChecker(current *atomic.Pointer[Snapshot], m *metrics, logger *slog.Logg
 	return &checker{current: current, metrics: m, logger: logger, now: now, waitSlots: make(chan struct{}, maxWaiting)}
 }
 
-// Check answers one of Envoy's questions.
-func (c *checker) Check(ctx context.Context, in *authv3.CheckRequest) (response *authv3.CheckResponse, _ error) {
-	snapshot, started := c.current.Load(), c.now()
+// answer answers one of Envoy's questions, a CheckRequest, with a CheckResponse. It keeps the memory of the check, which
+// nobody may write to any more.
+func (c *checker) answer(ctx context.Context, check []byte) (response []byte) {
+	snapshot, grpcCaller := c.current.Load(), false
 	defer func() {
 		v := recover() // of the edge itself; the pipeline catches its own
 		if v == nil {
@@ -56,22 +53,25 @@ func (c *checker) Check(ctx context.Context, in *authv3.CheckRequest) (response 
 		d := policy.Refuse(policy.Internal, "")
 		d.Err = &policy.PanicError{Value: v, Stack: debug.Stack()}
 		c.metrics.decided(&d, 0) // how long it took is not known: the clock may be what panicked
-		response = newResponse(&d, false)
+		response = encodeDenial(&d, false)
 		defer func() { _ = recover() }() // so may be the log; then the answer is what it is by now
-		response = c.answer(ctx, snapshot, &d, nil, isGRPC(in))
+		response = c.respond(ctx, snapshot, &d, nil, grpcCaller)
 	}()
-	d, req := c.question(ctx, snapshot, in, started)
-	response = c.answer(ctx, snapshot, &d, req, d.Effect != policy.Allow && isGRPC(in))
+	asked := readAttributes(check)
+	grpcCaller = asked.isGRPC()
+	started := c.now()
+	d, req := c.question(ctx, snapshot, &asked, started)
+	response = c.respond(ctx, snapshot, &d, req, grpcCaller)
 	c.metrics.decided(&d, c.now().Sub(started))
-	return response, nil
+	return response
 }
 
 // question reads the request and has it decided. The request is nil where it may not be seen.
-func (c *checker) question(ctx context.Context, snapshot *Snapshot, in *authv3.CheckRequest, started time.Time) (policy.Decision, *policy.Request) {
+func (c *checker) question(ctx context.Context, snapshot *Snapshot, asked *attributes, started time.Time) (policy.Decision, *policy.Request) {
 	if snapshot == nil {
 		return policy.Refuse(policy.Unavailable, "no configuration is loaded yet"), nil
 	}
-	req, err := newRequest(in, started, snapshot.maxBody)
+	req, err := newRequest(asked, started, snapshot.maxBody)
 	if err != nil {
 		return policy.Refuse(policy.InvalidRequest, err.Error()), nil
 	}
@@ -119,17 +119,28 @@ func (c *checker) wait(ctx context.Context, snapshot *Snapshot, req *policy.Requ
 	}
 }
 
-// answer gives the decision its id, records it and turns it into Envoy's response. snapshot is nil before the
+// respond gives the decision its id, turns it into Envoy's response and records it. snapshot is nil before the
 // first load, req where there was none to be read.
-func (c *checker) answer(ctx context.Context, snapshot *Snapshot, d *policy.Decision, req *policy.Request, grpcCaller bool) *authv3.CheckResponse {
-	d.ID = newDecisionID()
+func (c *checker) respond(ctx context.Context, snapshot *Snapshot, d *policy.Decision, req *policy.Request, grpcCaller bool) (response []byte) {
 	decisions := configv1.LogDecisions_LOG_DECISIONS_DENIED
+	generation := uint64(0)
 	if snapshot != nil {
-		d.Generation = snapshot.generation
-		decisions = snapshot.log.decisions
+		generation, decisions = snapshot.generation, snapshot.log.decisions
+	}
+	d.ID, d.Generation = newDecisionID(), generation
+	allowed := false
+	if d.Effect == policy.Allow {
+		if response, allowed = encodeAllow(d); !allowed {
+			id := d.ID
+			*d = policy.Refuse(policy.Internal, "what would be injected is not UTF-8")
+			d.ID, d.Generation = id, generation
+		}
+	}
+	if !allowed {
+		response = encodeDenial(d, grpcCaller)
 	}
 	c.record(ctx, decisions, d, req)
-	return newResponse(d, grpcCaller)
+	return response
 }
 
 // record logs a decision, where the configuration asks for it. A fault of our own is always logged.

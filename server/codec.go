@@ -1,7 +1,10 @@
 package server
 
 import (
+	"context"
+
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	grpcproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
@@ -12,46 +15,52 @@ import (
 // still is refused by grpc-go with an RPC error, which no code of ours can turn into an answer.
 const messageOverhead = 64 << 20
 
-// lenientCodec is gRPC's own codec, which is quicker about the messages that there are most of, and differs in one thing: a
-// check that cannot be read becomes a check about nothing, which is denied. An error would end the call before Check saw it, and an Envoy may have been told to let such requests
-// pass (its CVE-2023-27488: a string that was not UTF-8 made the check unreadable).
-type lenientCodec struct{ encoding.CodecV2 }
+// message is a check or its answer as the bytes on the wire. Reading them is the checker's, which has an answer also for
+// those that cannot be read: an error of the codec's would end the call before, and an Envoy may have been told to let such
+// requests pass (its CVE-2023-27488: a string that was not UTF-8 made the check unreadable).
+type message struct{ wire []byte }
 
-func newLenientCodec() lenientCodec {
-	return lenientCodec{encoding.GetCodecV2(grpcproto.Name)}
-}
+// codec is gRPC's own, but for messages.
+type codec struct{ encoding.CodecV2 }
 
-// Unmarshal reads a message, and never returns an error for a check.
-func (c lenientCodec) Unmarshal(data mem.BufferSlice, message any) error {
-	check, ok := message.(*authv3.CheckRequest)
-	if !ok {
-		return c.CodecV2.Unmarshal(data, message)
-	}
-	if unmarshalQuickly(data, check) {
+func newCodec() codec { return codec{encoding.GetCodecV2(grpcproto.Name)} }
+
+// Unmarshal reads a message. It copies: the buffers are gRPC's, which uses them again.
+func (c codec) Unmarshal(data mem.BufferSlice, to any) error {
+	if m, ok := to.(*message); ok {
+		m.wire = data.Materialize()
 		return nil
 	}
-	check.Reset()
-	if c.CodecV2.Unmarshal(data, message) != nil {
-		check.Reset()
-	}
-	return nil
+	return c.CodecV2.Unmarshal(data, to)
 }
 
-func unmarshalQuickly(data mem.BufferSlice, check *authv3.CheckRequest) bool {
-	if data.Len() > maxQuick {
-		return false
+// Marshal writes a message, which is gRPC's from then on.
+func (c codec) Marshal(from any) (mem.BufferSlice, error) {
+	if m, ok := from.(*message); ok {
+		return mem.BufferSlice{mem.SliceBuffer(m.wire)}, nil
 	}
-	wire := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer wire.Free()
-	return decodeCheck(wire.ReadOnlyData(), check)
+	return c.CodecV2.Marshal(from)
 }
 
-// Marshal writes a message.
-func (c lenientCodec) Marshal(message any) (mem.BufferSlice, error) {
-	if response, ok := message.(*authv3.CheckResponse); ok {
-		if wire, ok := encodeResponse(response); ok {
-			return mem.BufferSlice{mem.SliceBuffer(wire)}, nil
-		}
-	}
-	return c.CodecV2.Marshal(message)
+// answerer is what stands behind the Authorization service.
+type answerer interface {
+	answer(ctx context.Context, check []byte) (response []byte)
+}
+
+// newService describes the Authorization service (envoy.service.auth.v3) as one that takes and gives messages.
+func newService() *grpc.ServiceDesc {
+	service := authv3.Authorization_ServiceDesc
+	service.HandlerType = (*answerer)(nil)
+	service.Methods = []grpc.MethodDesc{{
+		MethodName: "Check",
+		Handler: func(service any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+			m := &message{}
+			if err := decode(m); err != nil {
+				return nil, err
+			}
+			m.wire = service.(answerer).answer(ctx, m.wire)
+			return m, nil
+		},
+	}}
+	return &service
 }

@@ -4,37 +4,52 @@ import (
 	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/kasbah-authz/kasbah/policy"
 )
 
-// encodeResponse writes a response that allows, of the form in which newResponse makes it, without reflection. It returns
-// false for any other, and for text that is not UTF-8: protobuf's own encoder has to be asked.
-func encodeResponse(response *authv3.CheckResponse) ([]byte, bool) {
-	ok := response.GetOkResponse()
-	if ok == nil || response.GetStatus() == nil || response.GetStatus().GetCode() != 0 {
-		return nil, false
+// bareDenial is a CheckResponse that denies, with status INTERNAL and 500 and nothing else: the last resort. An empty one
+// would be an allow.
+const bareDenial = "\x0a\x02\x08\x0d\x12\x05\x0a\x03\x08\xf4\x03"
+
+// encodeDenial writes the CheckResponse of a Decision as a denial, whatever the Decision says.
+func encodeDenial(d *policy.Decision, grpcCaller bool) []byte {
+	wire, err := proto.Marshal(newDenial(d, grpcCaller))
+	if err != nil {
+		return []byte(bareDenial)
 	}
+	return wire
+}
+
+// encodeAllow writes the CheckResponse that allows what an Allow allows, with what it changes. There is one for nearly every
+// check, so it is written without a tree of messages in between. It returns false for text that is not UTF-8, which no
+// message may hold.
+func encodeAllow(d *policy.Decision) ([]byte, bool) {
 	e := &encoder{wire: make([]byte, 0, 512), valid: true}
-	e.message(1, func() {})
-	e.message(3, func() {
-		e.headers(2, ok.GetHeaders())
-		for _, name := range ok.GetHeadersToRemove() {
-			e.text(5, name)
-		}
-		e.headers(6, ok.GetResponseHeadersToAdd())
-		for _, parameter := range ok.GetQueryParametersToSet() {
+	e.message(1, func() {}) // the status; code 0 is OK
+	e.message(3, func() {   // the response that allows
+		e.overwrite(2, d.Set)
+		e.texts(5, d.Remove)
+		e.overwrite(6, d.Response)
+		for i := range d.Query {
 			e.message(7, func() {
-				e.text(1, parameter.GetKey())
-				e.text(2, parameter.GetValue())
+				e.text(1, escapeQuery(d.Query[i].Name))
+				e.text(2, escapeQuery(d.Query[i].Value))
 			})
 		}
-		for _, name := range ok.GetQueryParametersToRemove() {
-			e.text(8, name)
+		e.texts(8, d.RemoveQuery)
+	})
+	e.message(4, func() { // the metadata, a Struct
+		texts, count := describe(d)
+		for i, name := range metadataNames[:count] {
+			e.message(1, func() {
+				e.text(1, name)
+				e.message(2, func() { e.text(3, texts[i]) })
+			})
 		}
 	})
-	e.metadata(response.GetDynamicMetadata())
 	return e.wire, e.valid
 }
 
@@ -65,36 +80,23 @@ func (e *encoder) text(number protowire.Number, text string) {
 	e.wire = protowire.AppendString(e.wire, text)
 }
 
-func (e *encoder) headers(number protowire.Number, options []*corev3.HeaderValueOption) {
-	for _, option := range options {
-		e.valid = e.valid && option.GetAppend() == nil && !option.GetKeepEmptyValue() && len(option.GetHeader().GetRawValue()) == 0 //nolint:staticcheck // deprecated, and not written here
-		e.message(number, func() {
-			e.message(1, func() {
-				e.text(1, option.GetHeader().GetKey())
-				e.text(2, option.GetHeader().GetValue())
-			})
-			e.wire = protowire.AppendTag(e.wire, 3, protowire.VarintType)
-			e.wire = protowire.AppendVarint(e.wire, uint64(option.GetAppendAction()))
-		})
+func (e *encoder) texts(number protowire.Number, texts []string) {
+	for _, text := range texts {
+		e.text(number, text)
 	}
 }
 
-// metadata appends a struct of strings.
-func (e *encoder) metadata(metadata *structpb.Struct) {
-	if metadata == nil {
-		return
-	}
-	e.message(4, func() {
-		for name, value := range metadata.GetFields() {
-			text, ok := value.GetKind().(*structpb.Value_StringValue)
-			if !ok {
-				e.valid = false
-				return
-			}
+// overwrite makes each mutation replace every line of its name. Envoy would otherwise append, and the
+// upstream might read the client's line instead of ours.
+func (e *encoder) overwrite(number protowire.Number, mutations []policy.Mutation) {
+	for i := range mutations {
+		e.message(number, func() {
 			e.message(1, func() {
-				e.text(1, name)
-				e.message(2, func() { e.text(3, text.StringValue) })
+				e.text(1, mutations[i].Name)
+				e.text(2, mutations[i].Value)
 			})
-		}
-	})
+			e.wire = protowire.AppendTag(e.wire, 3, protowire.VarintType)
+			e.wire = protowire.AppendVarint(e.wire, uint64(corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD))
+		})
+	}
 }

@@ -7,14 +7,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kasbah-authz/kasbah/keys"
 )
 
-// NewCheck returns the Check of a configuration, without a listener and without gRPC.
-func NewCheck(path string) (func(context.Context, *authv3.CheckRequest) *authv3.CheckResponse, error) {
+// NewCheck returns what answers checks by a configuration, without a listener and without gRPC: it takes and gives the bytes
+// of protobuf messages.
+func NewCheck(path string) (func(context.Context, []byte) []byte, error) {
 	logger := slog.New(slog.DiscardHandler)
 	store, err := keys.NewStore(keys.Options{Client: &http.Client{}, Now: time.Now, Logger: logger})
 	if err != nil {
@@ -26,9 +26,5 @@ func NewCheck(path string) (func(context.Context, *authv3.CheckRequest) *authv3.
 	if findings := r.load(newFiles()); findings != nil {
 		return nil, findings
 	}
-	c := newChecker(&current, counted, logger, time.Now)
-	return func(ctx context.Context, in *authv3.CheckRequest) *authv3.CheckResponse {
-		answer, _ := c.Check(ctx, in) // it has no error
-		return answer
-	}, nil
+	return newChecker(&current, counted, logger, time.Now).answer, nil
 }

@@ -1,13 +1,16 @@
 package server
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
 	"time"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/kasbah-authz/kasbah/keys"
 	"github.com/kasbah-authz/kasbah/policy"
@@ -62,6 +65,24 @@ func NewChecker(cfg CheckerConfig) (*Checker, error) {
 	}
 	m := newMetrics(prometheus.NewRegistry(), store, cfg.Now)
 	return &Checker{newChecker(&current, m, slog.New(cfg.Log), cfg.Now)}, nil
+}
+
+// Check answers one of Envoy's questions, which go there and back as bytes.
+func (c *Checker) Check(ctx context.Context, in *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	wire, err := proto.Marshal(in)
+	if err != nil {
+		return nil, err
+	}
+	var response authv3.CheckResponse
+	return &response, proto.Unmarshal(c.answer(ctx, wire), &response)
+}
+
+// CheckAsRead answers a question as if it had been read, also one with text that protobuf does not let through.
+func (c *Checker) CheckAsRead(ctx context.Context, in *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	snapshot, asked := c.current.Load(), attributesOf(in)
+	d, req := c.question(ctx, snapshot, &asked, c.now())
+	var response authv3.CheckResponse
+	return &response, proto.Unmarshal(c.respond(ctx, snapshot, &d, req, asked.isGRPC()), &response)
 }
 
 // Wait waits for the decisions that went on in the background.

@@ -39,7 +39,7 @@ const streamWorkers = 256
 func (s *Server) newGRPC(settings *configv1.Server) *grpc.Server {
 	connection := settings.GetConnection()
 	options := []grpc.ServerOption{
-		grpc.ForceServerCodecV2(newLenientCodec()),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(int(settings.GetMaxBodyBytes()) + messageOverhead),
 		grpc.MaxConcurrentStreams(connection.GetMaxConcurrentStreams()),
 		grpc.MaxHeaderListSize(16 << 10),
@@ -58,7 +58,7 @@ func (s *Server) newGRPC(settings *configv1.Server) *grpc.Server {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.reloadingTLS())))
 	}
 	server := grpc.NewServer(options...)
-	authv3.RegisterAuthorizationServer(server, s.checker)
+	server.RegisterService(newService(), s.checker)
 	healthpb.RegisterHealthServer(server, s.health)
 	if settings.GetReflection() {
 		reflection.Register(server)

@@ -6,9 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unsafe"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/kasbah-authz/kasbah/policy"
 )
@@ -22,42 +21,55 @@ const (
 	maxHeaders = 1000
 )
 
-// newRequest reads a CheckRequest, once, into the request that every stage sees. Its error says why the
-// request may not be seen at all: it has no HTTP attributes, or more than one reading. It keeps strings of the
-// CheckRequest and copies nothing that no stage asks for.
-func newRequest(check *authv3.CheckRequest, now time.Time, maxBody int) (*policy.Request, error) {
-	attributes := check.GetAttributes()
-	http := attributes.GetRequest().GetHttp()
-	if http == nil {
+// attributes are what Envoy says of a request, as it says it: nothing of it is checked yet, or brought into one form.
+type attributes struct {
+	http bool // whether there are attributes of an HTTP request at all
+
+	id, method, path, host, scheme, protocol string
+	size                                     int64
+	headers                                  policy.Headers // pseudo-headers included
+	rawBody                                  []byte
+	body                                     string
+
+	source, destination policy.Peer
+	extensions          map[string]string
+	metadata            map[string]*structpb.Struct
+}
+
+// newRequest reads the attributes, once, into the request that every stage sees. Its error says why the
+// request may not be seen at all: it has no HTTP attributes, or more than one reading. It keeps the strings and the headers
+// of the attributes and copies nothing that no stage asks for.
+func newRequest(asked *attributes, now time.Time, maxBody int) (*policy.Request, error) {
+	if !asked.http {
 		return nil, errors.New("the check has no HTTP attributes, or is not a message that can be read")
 	}
-	path, query, err := canonicalPath(http.GetPath())
+	path, query, err := canonicalPath(asked.path)
 	if err != nil {
 		return nil, err
 	}
-	host, err := canonicalHost(http.GetHost())
+	host, err := canonicalHost(asked.host)
 	if err != nil {
 		return nil, err
 	}
-	headers, err := newHeaders(http)
+	headers, err := newHeaders(asked.headers)
 	if err != nil {
 		return nil, err
 	}
-	if !isToken(http.GetMethod()) {
+	if !isToken(asked.method) {
 		return nil, errors.New("the method is not a token (RFC 9110, section 9.1)")
 	}
 	req := &policy.Request{
-		ID: http.GetId(), Time: now,
-		Method: http.GetMethod(), Scheme: strings.ToLower(http.GetScheme()), Host: host, Path: path, Query: query,
-		Protocol: http.GetProtocol(), Size: http.GetSize(),
+		ID: asked.id, Time: now,
+		Method: asked.method, Scheme: strings.ToLower(asked.scheme), Host: host, Path: path, Query: query,
+		Protocol: asked.protocol, Size: asked.size,
 		Headers:     headers,
-		Source:      newPeer(attributes.GetSource()),
-		Destination: newPeer(attributes.GetDestination()),
-		RouteName:   attributes.GetContextExtensions()[routeExtension],
-		Attributes:  attributes.GetContextExtensions(),
+		Source:      asked.source,
+		Destination: asked.destination,
+		RouteName:   asked.extensions[routeExtension],
+		Attributes:  asked.extensions,
 	}
-	req.Body = newBody(http, headers, maxBody)
-	if metadata := attributes.GetMetadataContext().GetFilterMetadata(); len(metadata) > 0 {
+	req.Body = newBody(asked, headers, maxBody)
+	if metadata := asked.metadata; len(metadata) > 0 {
 		req.Metadata = func() map[string]any {
 			all := make(map[string]any, len(metadata))
 			for namespace, fields := range metadata {
@@ -69,25 +81,10 @@ func newRequest(check *authv3.CheckRequest, now time.Time, maxBody int) (*policy
 	return req, nil
 }
 
-// newHeaders reads the headers in either of Envoy's forms: one line each, as bytes (encode_raw_headers), or
-// a map in which repeated lines are already joined by commas. Pseudo-headers are left out: the attributes
-// have them.
-func newHeaders(http *authv3.AttributeContext_HttpRequest) (policy.Headers, error) {
-	lines := http.GetHeaderMap().GetHeaders()
-	if count := len(lines) + len(http.GetHeaders()); count > maxHeaders {
-		return nil, fmt.Errorf("the request has %d header lines, more than %d", count, maxHeaders)
-	}
-	headers := make(policy.Headers, 0, len(lines)+len(http.GetHeaders()))
-	for _, line := range lines {
-		value := line.GetValue()
-		if raw := line.GetRawValue(); len(raw) > 0 {
-			// No copy: nobody changes a message that was received, and it lives as long as its strings do.
-			value = unsafe.String(unsafe.SliceData(raw), len(raw)) //nolint:gosec // see above
-		}
-		headers = append(headers, policy.Header{Name: line.GetKey(), Value: value})
-	}
-	for name, value := range http.GetHeaders() {
-		headers = append(headers, policy.Header{Name: name, Value: value})
+// newHeaders checks the headers, in place, and leaves the pseudo-headers out: the attributes have them.
+func newHeaders(headers policy.Headers) (policy.Headers, error) {
+	if len(headers) > maxHeaders {
+		return nil, fmt.Errorf("the request has %d header lines, more than %d", len(headers), maxHeaders)
 	}
 	kept := headers[:0]
 	for _, header := range headers {
@@ -97,8 +94,10 @@ func newHeaders(http *authv3.AttributeContext_HttpRequest) (policy.Headers, erro
 		if !isToken(header.Name) {
 			return nil, errors.New("a header's name is not a token (RFC 9110, section 5.1)")
 		}
-		if i := strings.IndexAny(header.Value, "\r\n\x00"); i >= 0 {
-			return nil, fmt.Errorf("header %s holds the byte 0x%02x", header.Name, header.Value[i])
+		for _, c := range [...]byte{'\r', '\n', 0} { // each far quicker looked for than all at once
+			if strings.IndexByte(header.Value, c) >= 0 {
+				return nil, fmt.Errorf("header %s holds the byte 0x%02x", header.Name, c)
+			}
 		}
 		header.Name = strings.ToLower(header.Name)
 		kept = append(kept, header)
@@ -109,10 +108,10 @@ func newHeaders(http *authv3.AttributeContext_HttpRequest) (policy.Headers, erro
 // newBody takes the body and finds out whether it is whole. Envoy's flag is believed only when it says that
 // something is missing: over HTTP/2 Envoy cuts a body at its own limit, calls it whole and gives what is left as its
 // size, so that a body of just the largest length is whole only if its sender stated that length.
-func newBody(http *authv3.AttributeContext_HttpRequest, headers policy.Headers, maxBody int) policy.Body {
-	body := policy.Body{Bytes: http.GetRawBody()}
-	if text := http.GetBody(); text != "" {
-		body.Bytes = []byte(text)
+func newBody(asked *attributes, headers policy.Headers, maxBody int) policy.Body {
+	body := policy.Body{Bytes: asked.rawBody}
+	if asked.body != "" {
+		body.Bytes = []byte(asked.body)
 	}
 	have := int64(len(body.Bytes))
 	flag, flags := headers.Get(partialBody)
@@ -125,18 +124,8 @@ func newBody(http *authv3.AttributeContext_HttpRequest, headers policy.Headers, 
 		}
 	}
 	full := have > int64(maxBody) || have == int64(maxBody) && stated != have
-	body.Truncated = flagged || full || have < stated || have < http.GetSize() || lengths > 1
+	body.Truncated = flagged || full || have < stated || have < asked.size || lengths > 1
 	return body
-}
-
-func newPeer(peer *authv3.AttributeContext_Peer) policy.Peer {
-	socket := peer.GetAddress().GetSocketAddress()
-	return policy.Peer{
-		Address:     socket.GetAddress(),
-		Port:        socket.GetPortValue(),
-		Principal:   peer.GetPrincipal(),
-		Certificate: peer.GetCertificate(),
-	}
 }
 
 // isToken reports whether s is a token (RFC 9110, section 5.6.2).
@@ -153,14 +142,12 @@ func isToken(s string) bool {
 
 // isGRPC reports whether the caller speaks gRPC, and so wants a gRPC status rather than a body. It is asked of
 // requests too that may not be seen.
-func isGRPC(check *authv3.CheckRequest) bool {
-	http := check.GetAttributes().GetRequest().GetHttp()
-	contentType := http.GetHeaders()["content-type"]
-	for _, line := range http.GetHeaderMap().GetHeaders() {
-		if line.GetKey() == "content-type" {
-			contentType = line.GetValue() + string(line.GetRawValue())
-		}
+func (a *attributes) isGRPC() bool {
+	contentType, _ := a.headers.Get("content-type")
+	const grpc = "application/grpc"
+	if len(contentType) < len(grpc) || !strings.EqualFold(contentType[:len(grpc)], grpc) {
+		return false
 	}
-	rest, ok := strings.CutPrefix(strings.ToLower(contentType), "application/grpc")
-	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+	rest := contentType[len(grpc):]
+	return rest == "" || rest[0] == '+' || rest[0] == ';'
 }

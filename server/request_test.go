@@ -29,6 +29,16 @@ func check(change func(*authv3.AttributeContext_HttpRequest)) *authv3.CheckReque
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}}}
 }
 
+func readRequest(in *authv3.CheckRequest, now time.Time, maxBody int) (*policy.Request, error) {
+	asked := attributesOf(in)
+	return newRequest(&asked, now, maxBody)
+}
+
+func speaksGRPC(in *authv3.CheckRequest) bool {
+	asked := attributesOf(in)
+	return asked.isGRPC()
+}
+
 func raw(lines ...string) func(*authv3.AttributeContext_HttpRequest) {
 	return func(http *authv3.AttributeContext_HttpRequest) {
 		http.Headers = nil
@@ -53,7 +63,7 @@ func TestRequestCarriesWhatEnvoySays(t *testing.T) {
 	in.Attributes.MetadataContext = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
 		"envoy.filters.http.jwt_authn": {Fields: map[string]*structpb.Value{"sub": structpb.NewStringValue("alice")}},
 	}}
-	got, err := newRequest(in, now, testMaxBody)
+	got, err := readRequest(in, now, testMaxBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,11 +89,11 @@ func TestRequestCarriesWhatEnvoySays(t *testing.T) {
 
 // TestHeaderEncodingsAgree reads one request in both of Envoy's forms.
 func TestHeaderEncodingsAgree(t *testing.T) {
-	lines, err := newRequest(check(raw("accept=*/*", "authorization=Bearer x")), time.Time{}, testMaxBody)
+	lines, err := readRequest(check(raw("accept=*/*", "authorization=Bearer x")), time.Time{}, testMaxBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	merged, err := newRequest(check(func(http *authv3.AttributeContext_HttpRequest) {
+	merged, err := readRequest(check(func(http *authv3.AttributeContext_HttpRequest) {
 		http.Headers = map[string]string{"accept": "*/*", "authorization": "Bearer x", ":path": "/"}
 	}), time.Time{}, testMaxBody)
 	if err != nil {
@@ -116,7 +126,7 @@ func TestRequestsThatMayNotBeSeen(t *testing.T) {
 		"header name":   check(raw("x y=a")),
 		"many headers":  check(raw(make([]string, maxHeaders+1)...)),
 	} {
-		if got, err := newRequest(in, time.Time{}, testMaxBody); err == nil {
+		if got, err := readRequest(in, time.Time{}, testMaxBody); err == nil {
 			t.Errorf("%s: newRequest = %+v, want it refused", name, got)
 		}
 	}
@@ -157,7 +167,7 @@ func TestBodyIsWholeOrTruncated(t *testing.T) {
 			} else {
 				http.Body = strings.Repeat("b", test.bytes)
 			}
-			req, err := newRequest(in, time.Time{}, testMaxBody)
+			req, err := readRequest(in, time.Time{}, testMaxBody)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -176,7 +186,7 @@ func TestGRPCCallers(t *testing.T) {
 	} {
 		merged := check(func(h *authv3.AttributeContext_HttpRequest) { h.Headers["content-type"] = value })
 		for _, in := range []*authv3.CheckRequest{check(raw("content-type=" + value)), merged} {
-			if got := isGRPC(in); got != want {
+			if got := speaksGRPC(in); got != want {
 				t.Errorf("isGRPC(%q) = %t, want %t", value, got, want)
 			}
 		}
@@ -185,7 +195,7 @@ func TestGRPCCallers(t *testing.T) {
 
 // TestProtocolOfUnseenRequests: a request that is refused unread is still answered in its own protocol.
 func TestProtocolOfUnseenRequests(t *testing.T) {
-	if isGRPC(nil) || isGRPC(&authv3.CheckRequest{}) {
+	if speaksGRPC(nil) || speaksGRPC(&authv3.CheckRequest{}) {
 		t.Error("nothing is taken for gRPC")
 	}
 }
@@ -200,14 +210,14 @@ func FuzzRequest(f *testing.F) {
 		http := in.Attributes.Request.Http
 		http.Method, http.Host, http.Path, http.RawBody, http.Size = method, host, path, body, size
 		before := proto.Clone(in)
-		req, err := newRequest(in, time.Time{}, testMaxBody)
+		req, err := readRequest(in, time.Time{}, testMaxBody)
 		if !proto.Equal(before, in) {
 			t.Error("the CheckRequest was changed")
 		}
 		if err != nil {
 			return
 		}
-		if again, err := newRequest(in, time.Time{}, testMaxBody); err != nil || !cmp.Equal(req, again) {
+		if again, err := readRequest(in, time.Time{}, testMaxBody); err != nil || !cmp.Equal(req, again) {
 			t.Errorf("read twice, it differs: %v, %v", again, err)
 		}
 		for _, h := range req.Headers {

@@ -63,33 +63,6 @@ func answerTo(reason policy.Reason) answer {
 	return faulty
 }
 
-// newResponse turns a Decision into Envoy's CheckResponse: an OK response only for an Allow, for anything else a denial.
-func newResponse(d *policy.Decision, grpcCaller bool) *authv3.CheckResponse {
-	if d.Effect != policy.Allow {
-		return newDenial(d, grpcCaller)
-	}
-	var parts struct { // one allocation; there is an allowed response for nearly every check
-		response authv3.CheckResponse
-		status   statuspb.Status
-		choice   authv3.CheckResponse_OkResponse
-		ok       authv3.OkHttpResponse
-	}
-	ok := &parts.ok
-	ok.Headers = overwrite(d.Set)
-	ok.HeadersToRemove = d.Remove
-	ok.ResponseHeadersToAdd = overwrite(d.Response)
-	ok.QueryParametersToRemove = d.RemoveQuery
-	for _, parameter := range d.Query {
-		ok.QueryParametersToSet = append(ok.QueryParametersToSet,
-			&corev3.QueryParameter{Key: escapeQuery(parameter.Name), Value: escapeQuery(parameter.Value)})
-	}
-	parts.choice.OkResponse = ok
-	parts.response.Status = &parts.status // code 0 is OK
-	parts.response.HttpResponse = &parts.choice
-	parts.response.DynamicMetadata = newMetadata(d)
-	return &parts.response
-}
-
 // escapeQuery percent-encodes what goes into a query, a space included, because Envoy puts it there as it is.
 func escapeQuery(text string) string {
 	return strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
@@ -146,27 +119,6 @@ func problem(told answer, decisionID string) string {
 	return string(body) + "\n"
 }
 
-// overwrite makes each mutation replace every line of its name. Envoy would otherwise append, and the
-// upstream might read the client's line instead of ours.
-func overwrite(mutations []policy.Mutation) []*corev3.HeaderValueOption {
-	if len(mutations) == 0 {
-		return nil
-	}
-	parts := make([]struct {
-		option corev3.HeaderValueOption
-		header corev3.HeaderValue
-	}, len(mutations))
-	options := make([]*corev3.HeaderValueOption, len(mutations))
-	for i, mutation := range mutations {
-		part := &parts[i]
-		part.header.Key, part.header.Value = mutation.Name, mutation.Value
-		part.option.Header = &part.header
-		part.option.AppendAction = corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
-		options[i] = &part.option
-	}
-	return options
-}
-
 func header(name, value string, action corev3.HeaderValueOption_HeaderAppendAction) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
 		Header:       &corev3.HeaderValue{Key: name, Value: value},
@@ -175,27 +127,25 @@ func header(name, value string, action corev3.HeaderValueOption_HeaderAppendActi
 }
 
 // metadataNames are what later Envoy filters and the access log learn of a decision, in the order of
-// newMetadata's texts. The last two are there only where somebody was authenticated.
+// describe's texts. The last two are there only where somebody was authenticated.
 var metadataNames = [...]string{"decision_id", "effect", "reason", "route", "principal", "provider"}
 
-// newMetadata describes the decision, denials included. Its readers are the operator's, so the reason is
+// describe describes the decision, denials included, by so many texts. Their readers are the operator's, so the reason is
 // precise here. Text of the caller's is kept to valid UTF-8, which protobuf demands.
-func newMetadata(d *policy.Decision) *structpb.Struct {
-	texts := [len(metadataNames)]string{d.ID, d.Effect.String(), d.Reason.String(), d.Route}
-	count := len(texts) - 2
-	if !d.Principal.Anonymous() {
-		texts[count], texts[count+1] = strings.ToValidUTF8(d.Principal.ID, "\uFFFD"), d.Principal.Provider
-		count = len(texts)
+func describe(d *policy.Decision) (texts [len(metadataNames)]string, count int) {
+	texts = [len(metadataNames)]string{d.ID, d.Effect.String(), d.Reason.String(), d.Route}
+	if d.Principal.Anonymous() {
+		return texts, len(texts) - 2
 	}
-	parts := make([]struct {
-		value structpb.Value
-		kind  structpb.Value_StringValue
-	}, count)
+	texts[len(texts)-2], texts[len(texts)-1] = strings.ToValidUTF8(d.Principal.ID, "\uFFFD"), d.Principal.Provider
+	return texts, len(texts)
+}
+
+func newMetadata(d *policy.Decision) *structpb.Struct {
+	texts, count := describe(d)
 	fields := make(map[string]*structpb.Value, count)
-	for i := range parts {
-		parts[i].kind.StringValue = texts[i]
-		parts[i].value.Kind = &parts[i].kind
-		fields[metadataNames[i]] = &parts[i].value
+	for i, name := range metadataNames[:count] {
+		fields[name] = structpb.NewStringValue(texts[i])
 	}
 	return &structpb.Struct{Fields: fields}
 }

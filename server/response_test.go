@@ -13,9 +13,28 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 
 	"github.com/kasbah-authz/kasbah/policy"
 )
+
+// respond returns the response as Envoy reads it.
+func respond(t *testing.T, d *policy.Decision, grpcCaller bool) *authv3.CheckResponse {
+	t.Helper()
+	wire, valid := []byte(nil), d.Effect == policy.Allow
+	if valid {
+		wire, valid = encodeAllow(d)
+	}
+	if !valid {
+		wire = encodeDenial(d, grpcCaller)
+	}
+	var response authv3.CheckResponse
+	if err := proto.Unmarshal(wire, &response); err != nil {
+		t.Fatal(err)
+	}
+	return &response
+}
 
 // TestEveryReasonHasItsAnswer walks the closed set: DESIGN's table, row by row.
 func TestEveryReasonHasItsAnswer(t *testing.T) {
@@ -46,7 +65,7 @@ func TestEveryReasonHasItsAnswer(t *testing.T) {
 			expected = want[policy.Internal]
 		}
 		for _, grpcCaller := range []bool{false, true} {
-			response := newResponse(&policy.Decision{ID: "id", Reason: reason, Challenges: []string{"Bearer"}}, grpcCaller)
+			response := respond(t, &policy.Decision{ID: "id", Reason: reason, Challenges: []string{"Bearer"}}, grpcCaller)
 			denied := response.GetDeniedResponse()
 			if denied == nil || response.GetOkResponse() != nil {
 				t.Fatalf("%s: no denial", reason)
@@ -92,7 +111,7 @@ func checkDenial(t *testing.T, reason policy.Reason, denied *authv3.DeniedHttpRe
 
 // TestAllowedResponse is the whole of an allow. A header that is set replaces the client's.
 func TestAllowedResponse(t *testing.T) {
-	got := newResponse(&policy.Decision{
+	got := respond(t, &policy.Decision{
 		ID: "id", Effect: policy.Allow, Reason: policy.NoReason, Route: "orders",
 		Principal: &policy.Principal{ID: "alice\xff", Provider: "corp"},
 		Set:       []policy.Mutation{{Name: "x-user", Value: "alice"}},
@@ -124,12 +143,28 @@ func TestZeroDecisionDenies(t *testing.T) {
 		{Effect: 7, Principal: &policy.Principal{ID: "\xff\xfe", Provider: "corp"}},
 		policy.Refuse(policy.NoReason, ""),
 	} {
-		response := newResponse(&d, false)
+		response := respond(t, &d, false)
 		if response.GetDeniedResponse() == nil || response.GetStatus().GetCode() == int32(codes.OK) {
 			t.Errorf("%+v is answered with %v", d, response)
 		}
-		if _, err := proto.Marshal(response); err != nil {
-			t.Errorf("%+v: %v", d, err)
+		if response.GetDynamicMetadata() == nil {
+			t.Errorf("%+v is answered by the last resort", d)
 		}
+	}
+}
+
+// TestLastResort: what is sent when a denial cannot be encoded denies too. A message that is cut off, or empty, would allow.
+func TestLastResort(t *testing.T) {
+	d := policy.Refuse(policy.MissingCredential, "")
+	d.Challenges = []string{"\xff"}
+	response := respond(t, &d, false)
+	want := &authv3.CheckResponse{
+		Status: &statuspb.Status{Code: int32(codes.Internal)},
+		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
+			Status: &typev3.HttpStatus{Code: typev3.StatusCode_InternalServerError},
+		}},
+	}
+	if diff := cmp.Diff(want, response, protocmp.Transform()); diff != "" {
+		t.Errorf("response (-want +got):\n%s", diff)
 	}
 }

@@ -5,10 +5,10 @@
 // [New] binds the listeners and loads the first configuration; [Server.Run] serves until its context ends.
 // [Lint] loads a configuration without serving, by the same code.
 //
-// The way of a request: Check (check.go) loads the Snapshot in force once, reads Envoy's message into a
-// policy.Request (request.go, path.go), lets the Snapshot's pipeline decide, and turns the policy.Decision
-// into Envoy's response (response.go). Nothing between the two knows Envoy, and nothing outside this
-// package does. A Snapshot (snapshot.go) is immutable; reload.go builds the next one beside it, and one
+// The way of a request: the checker (check.go) loads the Snapshot in force once, reads Envoy's message (codec.go,
+// decode.go) into a policy.Request (request.go, path.go), lets the Snapshot's pipeline decide, and turns the
+// policy.Decision into Envoy's response (response.go, encode.go). Nothing between the two knows Envoy, and nothing outside
+// this package does. A Snapshot (snapshot.go) is immutable; reload.go builds the next one beside it, and one
 // atomic pointer puts it in force.
 //
 // What it guarantees: every check is answered with a CheckResponse, before the caller's deadline and never with an
