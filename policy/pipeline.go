@@ -96,7 +96,7 @@ func (p *Pipeline) Explain(ctx context.Context, req *Request) (Decision, []Step)
 }
 
 func (p *Pipeline) decide(ctx context.Context, req *Request, note func(Step)) (d Decision) {
-	d.Principal = &Principal{}
+	d.Principal = anonymous
 	defer func() {
 		if v := recover(); v != nil {
 			d = fault(d, Internal, &PanicError{Value: v, Stack: debug.Stack()})

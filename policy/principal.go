@@ -19,5 +19,8 @@ type Principal struct {
 	Expires time.Time
 }
 
+// anonymous is everybody of whom nothing is known yet.
+var anonymous = &Principal{}
+
 // Anonymous reports whether nobody has been authenticated.
 func (p *Principal) Anonymous() bool { return p == nil || p.Provider == "" }

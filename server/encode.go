@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -59,18 +60,18 @@ type encoder struct {
 	valid bool
 }
 
-// message appends a message, whose length is known once its fields are there.
+// message appends a message, whose length is known once its fields are there. Most are so short that it takes one byte.
 func (e *encoder) message(number protowire.Number, fields func()) {
-	e.wire = protowire.AppendTag(e.wire, number, protowire.BytesType)
+	e.wire = append(protowire.AppendTag(e.wire, number, protowire.BytesType), 0)
 	start := len(e.wire)
 	fields()
-	length := len(e.wire) - start
-	size := protowire.SizeVarint(uint64(length))
-	for range size {
-		e.wire = append(e.wire, 0)
+	length := uint64(len(e.wire) - start)
+	if length < 0x80 {
+		e.wire[start-1] = byte(length)
+		return
 	}
-	copy(e.wire[start+size:], e.wire[start:start+length])
-	protowire.AppendVarint(e.wire[:start], uint64(length))
+	var prefix [10]byte
+	e.wire = slices.Replace(e.wire, start-1, start, protowire.AppendVarint(prefix[:0], length)...)
 }
 
 // text appends a string, also an empty one, which means the same as none.
