@@ -92,7 +92,7 @@ func TestChanges(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				m := drawModel(t)
 				if m.evals || m.ranked {
-					t.Skip("quoted fields, and rules that are sorted, are read as a whole")
+					return // quoted fields, and rules that are sorted, are read as a whole
 				}
 				c := &changed{model: m.text, table: table, nextID: 100}
 				for range rapid.IntRange(5, 30).Draw(t, "lines") {
