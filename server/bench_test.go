@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -70,6 +71,8 @@ func serveBench(what string) error {
 		return s.Serve(listener)
 	}
 	debug.SetGCPercent(400) // as kasbah serve does
+	ballast := make([]byte, 8<<20)
+	defer runtime.KeepAlive(ballast)
 	s, err := server.New(server.Config{
 		Path: what, Listen: "127.0.0.1:0", Admin: "off", Client: &http.Client{}, Now: time.Now,
 		Log: func(slog.Leveler, bool) slog.Handler { return slog.DiscardHandler },

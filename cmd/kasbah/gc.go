@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -16,6 +17,10 @@ const (
 	gcRoom = 256 << 20
 	// gcLeast is the percentage below which collections would cost more than memory does.
 	gcLeast = 50
+	// gcBallast is memory that is never touched, and so takes no room, but counts as in use: without it the few MB that a
+	// service with a small policy keeps would have it collect ten times a second. It saves a twentieth of the CPU for some
+	// 30 MB of garbage more.
+	gcBallast = 8 << 20
 	// gcEvery is how often the size of the heap is looked at.
 	gcEvery = time.Second
 )
@@ -25,6 +30,8 @@ func keepHeap(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
+	ballast := make([]byte, gcBallast)
+	defer runtime.KeepAlive(ballast)
 	tick := time.NewTicker(gcEvery)
 	defer tick.Stop()
 	set := 0

@@ -1,6 +1,12 @@
 package main
 
-import "testing"
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"testing"
+)
 
 // TestHeapRoom: a small heap may grow fivefold, a large one by a quarter of a GiB, and none by less than half.
 func TestHeapRoom(t *testing.T) {
@@ -11,5 +17,40 @@ func TestHeapRoom(t *testing.T) {
 	}
 	if liveHeap() > 1<<40 {
 		t.Error("the heap in use is not known")
+	}
+}
+
+// TestBallast: it counts as in use for as long as the heap is kept, and not where the environment sets the collector.
+func TestBallast(t *testing.T) {
+	percent := debug.SetGCPercent(100)
+	t.Cleanup(func() { debug.SetGCPercent(percent) })
+	inUse := func() int64 {
+		runtime.GC()
+		return int64(liveHeap())
+	}
+	keeps := func(settle func() bool) bool {
+		before := inUse()
+		ctx, end := context.WithCancel(t.Context())
+		var keeper sync.WaitGroup
+		keeper.Go(func() { keepHeap(ctx) })
+		kept := false
+		for tries := 0; tries < 1000 && !kept && !settle(); tries++ {
+			kept = inUse()-before > gcBallast*3/4
+		}
+		end()
+		keeper.Wait()
+		if inUse()-before > gcBallast/4 {
+			t.Error("it is kept for longer")
+		}
+		return kept
+	}
+	t.Setenv("GOGC", "")
+	if !keeps(func() bool { return false }) {
+		t.Error("there is no ballast")
+	}
+	t.Setenv("GOGC", "100")
+	ended := 0
+	if keeps(func() bool { ended++; return ended > 20 }) {
+		t.Error("there is ballast where the environment has GOGC")
 	}
 }
