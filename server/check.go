@@ -25,6 +25,8 @@ const (
 	maxWaiting = 10_000
 )
 
+var errNotText = errors.New("the response to an allow would hold text that is not UTF-8")
+
 // checker is the Authorization service (envoy.service.auth.v3). It answers whatever it is asked and
 // never late: an RPC error is no denial, because Envoy may have been told to let such requests pass.
 type checker struct {
@@ -132,8 +134,8 @@ func (c *checker) respond(ctx context.Context, snapshot *Snapshot, d *policy.Dec
 	if d.Effect == policy.Allow {
 		if response, allowed = encodeAllow(d); !allowed {
 			id := d.ID
-			*d = policy.Refuse(policy.Internal, "what would be injected is not UTF-8")
-			d.ID, d.Generation = id, generation
+			*d = policy.Refuse(policy.Internal, errNotText.Error())
+			d.ID, d.Generation, d.Err = id, generation, errNotText
 		}
 	}
 	if !allowed {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"testing"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/kasbah-authz/kasbah/policy"
+	"github.com/kasbah-authz/kasbah/server"
 	"github.com/kasbah-authz/kasbah/server/servertest"
 )
 
@@ -206,3 +209,31 @@ func TestAnswerToAnExactTimeout(t *testing.T) {
 		}
 	}
 }
+
+// TestAllowThatCannotBeWritten: no message may hold what this one would inject. It becomes a denial, for the caller, the log
+// and the metrics alike.
+func TestAllowThatCannotBeWritten(t *testing.T) {
+	log := &servertest.Log{}
+	for name, change := range map[string]func(*policy.Route){
+		"a header":          func(r *policy.Route) { r.Headers = []policy.Injection{{Name: "x-\xff", Value: fixed}} },
+		"a response header": func(r *policy.Route) { r.Response = []policy.Injection{{Name: "x-\xff", Value: fixed}} },
+		"the route's name":  func(r *policy.Route) { r.Name = "\xff" },
+	} {
+		routes := everything(permits("one"))
+		change(&routes[0])
+		checker, err := server.NewChecker(server.CheckerConfig{Routes: routes, Timeout: time.Second, Now: time.Now, Log: slog.NewJSONHandler(log, nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := checker.Check(t.Context(), servertest.NewCheck("GET", "/a"))
+		if err != nil || servertest.Status(response) != 500 || response.GetDynamicMetadata().GetFields()["effect"].GetStringValue() != "deny" {
+			t.Errorf("%s: %v, %v; want 500", name, response, err)
+		}
+		id := response.GetDynamicMetadata().GetFields()["decision_id"].GetStringValue()
+		if lines := log.Lines(id, `"level":"ERROR"`, `"effect":"deny"`, `"reason":"internal"`); len(lines) != 1 {
+			t.Errorf("%s: %d lines of the log about %s", name, len(lines), id)
+		}
+	}
+}
+
+func fixed(*policy.Request, *policy.Principal) (string, bool, error) { return "v", true, nil }
