@@ -97,6 +97,9 @@ func (l *layer) compile(p *program, s *symbols) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.text(id), err)
 			}
+			if tree.calls("eval") {
+				return fmt.Errorf("%s: a rule for eval must not call eval, which could go on for ever", s.text(id))
+			}
 			l.evals[id] = tree
 			own := needsOf(tree)
 			l.needs.merge(&own)
