@@ -1,10 +1,12 @@
 package enforcer_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/casbin/casbin/v2"
@@ -512,5 +514,121 @@ func TestAdversaryChangedRules(t *testing.T) {
 	n.check(t, 4000)
 	if derived < 50 {
 		t.Errorf("%d changes were taken as one", derived)
+	}
+}
+
+// policyLine draws a line of a policy, with quotes, space and line ends as files have them.
+func (a adversary) policyLine() string {
+	quoted := func(field string) string { return pick(a, field, field, field, `"`+field+`"`) }
+	rule := "p, " + quoted(pick(a, "alice", "bob", "a,b", "é")) + ", " + quoted(pick(a, "/a", "/:x", "/*")) + "," + quoted(pick(a, "GET", "", "x y")) + pick(a, ", ", ",\t", ",") + pick(a, "allow", "deny")
+	link := "g, " + pick(a, "alice", "bob", "c") + ", " + pick(a, "r", "bob", "s")
+	return pick(a, "", "  ", "\t") + pick(a, "# c", "", "\t", rule, rule, "p, alice, /a, GET, deny", "p, r, /:x, GET, allow", link) + pick(a, "", "", " ", "\r")
+}
+
+// mangled changes some bytes of a text, or puts a line into it.
+func (a adversary) mangled(text string) string {
+	at := a.IntN(len(text) + 1)
+	begin := strings.LastIndexByte(text[:at], '\n') + 1
+	switch a.IntN(5) {
+	case 0:
+		return text[:at] + pick(a, "\n", "a", " ", "\r\n", "#", `"`, ",") + text[at:]
+	case 1:
+		return text[:at] + text[min(len(text), at+a.IntN(4)):]
+	default:
+		return text[:begin] + a.policyLine() + "\n" + text[begin:]
+	}
+}
+
+// TestAdversaryMangledTexts: whatever bytes of a policy change, what was made by changing the one before is what is read
+// as a whole, line by line and verdict by verdict, or is refused likewise.
+func TestAdversaryMangledTexts(t *testing.T) {
+	const matcher = "g(r.sub, p.sub) && keyMatch2(r.obj, p.obj) && r.act == p.act"
+	a, derived, permitted := newAdversary(18), 0, 0
+	modelText := parts{"r = sub, obj, act", "p = sub, obj, act, eft", "g = _, _", "priority(p.eft) || deny", matcher}.text()
+	build := func(previous *enforcer.Enforcer, text string) *enforcer.Enforcer {
+		e, _ := enforcer.New(enforcer.Config{
+			Name: "mangled", AllowIfEmpty: true, Previous: previous,
+			Model: enforcer.Text{File: "m", Data: []byte(modelText)}, Policy: enforcer.Text{File: "p", Data: []byte(text)},
+		})
+		return e
+	}
+	for range 800 * adversaryScale {
+		text := ""
+		for range 3 + a.IntN(5) {
+			text += a.policyLine() + "\n"
+		}
+		previous := build(nil, text)
+		for range 4 {
+			text = a.mangled(text)
+			now, fresh := build(previous, text), build(nil, text)
+			if (now == nil) != (fresh == nil) {
+				t.Fatalf("changed and read as a whole, one is refused: %q", text)
+			}
+			if fresh == nil {
+				continue
+			}
+			if enforcer.Derived(now) {
+				derived++
+			}
+			if !slices.Equal(rulesOf(fresh), rulesOf(now)) {
+				t.Fatalf("%v, read as a whole %v: %q", rulesOf(now), rulesOf(fresh), text)
+			}
+			for range 4 {
+				request, caller := &policy.Request{Path: pick(a, "/a", "/b"), Method: pick(a, "GET", "", "x y")}, &policy.Principal{ID: pick(a, "alice", "bob", "c", "a,b", "r")}
+				want, wantErr := fresh.Evaluate(t.Context(), request, caller)
+				got, err := now.Evaluate(t.Context(), request, caller)
+				if want.Verdict == policy.Permitted {
+					permitted++
+				}
+				if (err == nil) != (wantErr == nil) || got.Verdict != want.Verdict || got.Rule != want.Rule {
+					t.Fatalf("%v %v: %+v, read as a whole %+v: %q", request, caller, got, want, text)
+				}
+			}
+			previous = now
+		}
+	}
+	if derived < 100 || permitted < 50 {
+		t.Errorf("%d changes and %d permitted show little", derived, permitted)
+	}
+}
+
+// TestAdversaryChangesUnderway: callers go on asking each enforcer while later ones are made of it, which share its memory.
+func TestAdversaryChangesUnderway(t *testing.T) {
+	const matcher = "g(r.sub, p.sub, r.dom) && keyMatch(r.dom, p.dom) && keyMatch4(r.obj, p.obj)"
+	modelText := parts{"r = sub, dom, obj", "p = sub, dom, obj, eft", "g = _, _, _", adversaryEffects[2], matcher}.text()
+	var rules strings.Builder
+	for i := range 50 {
+		fmt.Fprintf(&rules, "p, role%d, d/*, /x%d/{a}/{a}, allow\ng, alice%d, role%d, d/*\n", i%5, i, i, i%5)
+	}
+	var current *enforcer.Enforcer
+	var callers sync.WaitGroup
+	defer callers.Wait()
+	for round := range 30 {
+		next, findings := enforcer.New(enforcer.Config{
+			Name: "changing", Previous: current, Model: enforcer.Text{Data: []byte(modelText)}, Policy: enforcer.Text{Data: []byte(rules.String())},
+			Fields: map[string]enforcer.Field{"dom": func(r *policy.Request, _ *policy.Principal) (any, error) { return r.Method, nil }},
+			Roles:  func(_ *policy.Request, p *policy.Principal) ([]string, error) { return p.Roles, nil },
+		})
+		if next == nil || round > 0 && !enforcer.Derived(next) {
+			t.Fatal(next != nil, findings)
+		}
+		current = next
+		for domain := range 4 {
+			callers.Go(func() {
+				for i := range 100 {
+					request := &policy.Request{Path: fmt.Sprintf("/x%d/1/1", i%50), Method: fmt.Sprintf("d/%d", domain)}
+					caller := &policy.Principal{ID: fmt.Sprintf("alice%d", i%50), Roles: []string{fmt.Sprintf("new%d", round)}}
+					got, err := next.Evaluate(context.Background(), request, caller)
+					if err != nil || got.Verdict != policy.Permitted {
+						t.Errorf("round %d: %+v, %v", round, got, err)
+					}
+					request.Path = "/y/1" // which the role denies that this round's policy has not heard of yet
+					if got, err = next.Evaluate(context.Background(), request, caller); err != nil || got.Reason != policy.NoMatchingPolicy {
+						t.Errorf("round %d: %+v, %v", round, got, err)
+					}
+				}
+			})
+		}
+		fmt.Fprintf(&rules, "p, new%d, d/*, /y/{a}, deny\ng, bob, role%d, e/%d*\n", round, round%5, round)
 	}
 }
