@@ -115,6 +115,8 @@ func (e *expression) check(r *report) []pattern {
 				depth++
 			} else if t.text == ")" {
 				depth--
+			} else if t.text == "~" && i > 0 && strings.Contains("=!", e.tokens[i-1].text) {
+				e.checkMatch(i+1, r)
 			}
 			if depth > maxNesting {
 				r.errorf(e.place(t.offset), "parentheses nest deeper than %d", maxNesting)
@@ -199,7 +201,13 @@ func (e *expression) patternOf(function string, tokens []token, r *report) []pat
 			return nil
 		}
 	}
+	for len(tokens) > 2 && tokens[0].text == "(" && closes(tokens) == len(tokens)-1 {
+		tokens = tokens[1 : len(tokens)-1]
+	}
 	if len(tokens) != 1 {
+		if function == "eval" {
+			r.errorf(e.place(tokens[0].offset), "eval takes a field of the policy, and nothing else, so that what it runs can be checked")
+		}
 		return nil
 	}
 	p := pattern{function: function, scope: e.scope, at: e.place(tokens[0].offset)}
@@ -212,6 +220,48 @@ func (e *expression) patternOf(function string, tokens []token, r *report) []pat
 		return nil // a number, say, which the function itself refuses
 	}
 	return []pattern{p}
+}
+
+// closes returns where the parenthesis is closed with which the tokens begin, or -1.
+func closes(tokens []token) int {
+	depth := 0
+	for i, t := range tokens {
+		switch {
+		case t.kind == tokenSymbol && t.text == "(":
+			depth++
+		case t.kind == tokenSymbol && t.text == ")":
+			depth--
+		}
+		if depth == 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// checkMatch refuses what a caller sends anywhere in what =~ or !~ takes for a regular expression, which begins at i.
+func (e *expression) checkMatch(i int, r *report) {
+	depth := 0
+	for _, t := range e.tokens[i:] {
+		switch t.kind {
+		case tokenSymbol:
+			switch t.text {
+			case "(":
+				depth++
+			case ")":
+				depth--
+			}
+			if depth < 0 || depth == 0 && strings.ContainsAny(t.text, "&|,?:") {
+				return
+			}
+		case tokenName:
+			if field, _ := e.fieldOf(t.text); field != "" && field[0] == 'r' {
+				r.errorf(e.place(t.offset), "=~ would take what the caller sends, %s, for a pattern; the pattern must come from the policy", t.text)
+				return
+			}
+		case tokenString, tokenNumber:
+		}
+	}
 }
 
 // behindMatch reports whether the token at i is what =~ or !~ takes for a regular expression.

@@ -73,7 +73,10 @@ func (c *patternCheck) checkRule(text string, s scope, at place) bool {
 	before := c.report.counts
 	e := &expression{text: text, scope: s, place: func(offset int) place { return place{at.line, at.column + offset} }}
 	for _, p := range e.check(c.report) {
-		if p.field == "" {
+		switch {
+		case p.field != "": // whatever stands there in this rule has not been examined as a pattern
+			c.report.errorf(p.at, "%s takes %s for a pattern in a rule for eval; write the pattern as a string there, or the call into the matcher", p.function, p.field)
+		default:
 			if v := examine(p.function, p.literal); v.err != nil {
 				c.report.errorf(p.at, "%v", v.err)
 			}
