@@ -95,3 +95,27 @@ func TestPatternsWithoutABeginning(t *testing.T) {
 		}
 	}
 }
+
+// TestManyNamesOfOneRequest: a matcher that asks about as many domains as there are rules takes time in proportion to
+// them, and an edge that must not wait is told before it looks at so many.
+func TestManyNamesOfOneRequest(t *testing.T) {
+	const model = "[request_definition]\nr = sub, obj, act\n[policy_definition]\np = sub, dom, obj\n[role_definition]\ng = _, _, _\n" + allowSome +
+		"[matchers]\nm = g(r.sub, p.sub, p.dom) && r.obj == p.obj\n"
+	var rules strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&rules, "p, admin, domain%d, /x\n", i)
+	}
+	e := ordinary(t, func(cfg *enforcer.Config) { cfg.Model.Data, cfg.Policy.Data = []byte(model), []byte(rules.String()) })
+	req := &policy.Request{Path: "/x", Method: "GET", NoWait: true}
+	if got, err := e.Evaluate(t.Context(), req, &policy.Principal{ID: "alice"}); !errors.Is(err, policy.ErrWouldWait) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	req.NoWait = false
+	if got, err := e.Evaluate(t.Context(), req, &policy.Principal{ID: "alice"}); err != nil || got.Verdict != policy.Denied {
+		t.Errorf("%+v, %v", got, err)
+	}
+	ctx := &endsAfter{t.Context(), 3}
+	if _, err := e.Evaluate(ctx, req, &policy.Principal{ID: "alice"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+}

@@ -34,19 +34,25 @@ func checkChains(rules []rule, m *modelDefinition, r *report) {
 		if !ok {
 			continue
 		}
-		key := [2]string{link.ptype()}
-		if definition.names > 2 {
-			key[1] = link.fields()[2]
+		key, prefix := [2]string{link.ptype()}, ""
+		switch fields := link.fields(); {
+		case m.sortsBySubject() && link.ptype() == "g": // Casbin then walks the links of all domains at once
+			if len(fields) > 2 {
+				prefix = fields[2]
+			}
+			prefix += "::"
+		case definition.names > 2:
+			key[1] = fields[2]
 		}
 		graph := graphs[key]
 		if graph == nil {
 			graph = &chainGraph{names: map[string]int32{}}
 			graphs[key] = graph
 		}
-		graph.edges = append(graph.edges, chainEdge{graph.number(link.fields()[0]), graph.number(link.fields()[1]), link})
+		graph.edges = append(graph.edges, chainEdge{graph.number(prefix + link.fields()[0]), graph.number(prefix + link.fields()[1]), link})
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(graphs), compareKeys) {
-		graphs[key].check(m.effect == subjectPriority && key[0] == "g", r)
+		graphs[key].check(m.sortsBySubject() && key[0] == "g", r)
 	}
 }
 

@@ -48,7 +48,7 @@ func (e *Enforcer) change(cfg Config, m *modelDefinition, onPolicy *report) bool
 // isIncremental reports whether changes of the policy can be taken alone. They cannot where a change may move other
 // rules, or where it may bring back a rule that was left out.
 func (e *Enforcer) isIncremental(m *modelDefinition, read int) bool {
-	if e.compiled == nil || e.compiled.program.priorityColumn >= 0 || m.effect == subjectPriority || read != len(e.rules.base) {
+	if e.compiled == nil || e.compiled.program.priorityColumn >= 0 || m.sortsBySubject() || read != len(e.rules.base) {
 		return false
 	}
 	for _, definition := range m.roles {

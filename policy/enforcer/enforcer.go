@@ -65,7 +65,8 @@ type Config struct {
 	Fields map[string]Field
 	// Roles count as role links of the request's subject, in the first role definition, g: g(r.sub, "admin")
 	// holds for a caller who brings the role admin, or a role that has admin by the policy's links, in
-	// whatever domain is asked about. The subject is the field sub, else the first. Nil: none.
+	// whatever domain is asked about. The subject is the field sub, else the first. They count where g is asked
+	// about the subject itself, and not where it is asked about a name that has the subject for a role. Nil: none.
 	Roles Roles
 	// Previous, where it is not nil, is an enforcer of an earlier policy. If the policy differs from that one's in
 	// a few rules only, New takes time in proportion to these. The texts and rows of both must not be changed.
@@ -212,7 +213,7 @@ func (e *Enforcer) compile(cfg Config, m *modelDefinition, rules []rule, onModel
 		return err
 	}
 	order := byPriority(program.priorityColumn)
-	if m.effect == subjectPriority {
+	if m.sortsBySubject() {
 		order = inTurn(bySubject(string(cfg.Model.Data), rules, m.context.Policy), order)
 	}
 	ownRoles := ""
@@ -329,7 +330,8 @@ func (e *Enforcer) decide(ctx context.Context, values []any, roles []string, noW
 	defer e.queries.Put(q)
 	defer q.forget()
 	q.ask(e.compiled, values, roles, e.subject)
-	v, err := q.decide(ctx, noWait)
+	q.ctx, q.noWait = ctx, noWait
+	v, err := q.decide()
 	if v.by.layer == nil {
 		return v.allowed, nil, q.unmet, err
 	}

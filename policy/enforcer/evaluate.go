@@ -14,8 +14,9 @@ type frame struct {
 	row     []symbol // of the rule's fields
 	within  *layered // what the rule's symbols mean, its patterns and the role links
 	caller  caller
-	held    []heldRoles // what was found out about names in this request
-	symbols []symbol    // room for that
+	held    []heldRoles     // what was found out about names in this request
+	heldAt  map[heldKey]int // where in held, once that is long
+	symbols []symbol        // room for that
 }
 
 var errKinds = errors.New("an operator is given values of a kind that it does not take")

@@ -82,7 +82,7 @@ func (e *Enforcer) Explain(ctx context.Context, req *policy.Request, principal *
 		x.Casbin = e.linear
 		return x
 	}
-	q := &query{}
+	q := &query{ctx: ctx}
 	q.ask(e.compiled, values, x.Roles, e.subject)
 	explaining := &explaining{Enforcer: e, query: q, explanation: x, ways: ways(e.compiled.program.matcher)}
 	if e.byRule {
@@ -190,8 +190,6 @@ func (e *Enforcer) standing(at rank) *rule {
 	}
 	return at.rule()
 }
-
-func (r rank) denies() bool { return r.layer.denies != nil && r.layer.denies[r.number] }
 
 // written returns the condition with what stands in the rule in place of the names of its fields.
 func (x *explaining) written(n *node) string {

@@ -13,7 +13,6 @@ type needs struct {
 	values []need
 	pairs  [][2]*node // that must be two strings or two numbers
 	never  string     // a part for which nothing about the request is enough; empty if there is none
-	evals  []int      // columns whose rules add needs of their own
 }
 
 // need is a kind that a part of the request must have.
@@ -155,8 +154,7 @@ func (s *needs) inferIn(n *node) {
 
 func (s *needs) inferCall(n *node) kind {
 	if n.name == "eval" {
-		s.evals = append(s.evals, n.args[0].field)
-		return isBool
+		return isBool // what the rules need is counted with their layer
 	}
 	for i, arg := range n.args {
 		if n.name == "ipMatch" && i == 0 {

@@ -2,7 +2,6 @@ package enforcer
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"slices"
 
@@ -135,23 +134,24 @@ type verdict struct {
 
 // decide gives Casbin's verdict on the request that the query holds. With noWait it returns
 // [policy.ErrWouldWait] rather than look at more than maxUnwaited rules.
-func (q *query) decide(ctx context.Context, noWait bool) (v verdict, err error) {
+func (q *query) decide() (v verdict, err error) {
 	defer recovered(&err)
-	p, many := q.within.program, noWait && q.within.count > maxUnwaited
+	p, many := q.within.program, q.noWait && q.within.count > maxUnwaited
 	switch {
 	case !p.byRule || q.within.count == 0:
 		return q.decideOnce()
 	case many && q.within.linear != "":
 		return verdict{}, policy.ErrWouldWait
 	case q.indexed():
-		if v, err = q.decideIndexed(); err == nil {
-			return v, nil // an error may be one that Casbin does not come to, or comes to later than to its verdict
-		}
+		v, err = q.decideIndexed()
+		if err == nil || q.ctx.Err() != nil || errors.Is(err, policy.ErrWouldWait) {
+			return v, err
+		} // another error may be one that Casbin does not come to, or comes to later than to its verdict
 	}
 	if many {
 		return verdict{}, policy.ErrWouldWait
 	}
-	return q.decideInOrder(ctx)
+	return q.decideInOrder()
 }
 
 func (q *query) decideIndexed() (verdict, error) {
@@ -189,6 +189,8 @@ func (q *query) decideIndexed() (verdict, error) {
 // rule returns the rule that stands there.
 func (r rank) rule() *rule { return &r.layer.rules[r.number] }
 
+func (r rank) denies() bool { return r.layer.denies != nil && r.layer.denies[r.number] }
+
 // ask makes the query one for that request.
 func (q *query) ask(within *layered, values []any, roles []string, subject int) {
 	q.within = within
@@ -205,6 +207,7 @@ func (q *query) forget() {
 	clear(q.sets)
 	q.values, q.held, q.sets, q.frame.symbols = q.values[:0], q.held[:0], q.sets[:0], q.frame.symbols[:0]
 	q.caller, q.within, q.row, q.unmet = caller{}, nil, nil, ""
+	q.ctx, q.noWait, q.asked, q.heldAt = nil, false, 0, nil
 }
 
 // decideOnce asks a matcher that names no rule, or has none to be asked about: Casbin then takes every field
@@ -224,19 +227,12 @@ func (q *query) decideOnce() (verdict, error) {
 	return verdict{allowed: v.holds() || q.within.program.effect == denyOverride}, nil
 }
 
-// checkedEvery is how many rules are asked about before it is seen whether anybody still waits for the verdict.
-const checkedEvery = 1 << 10
-
 // decideInOrder asks the matcher about one rule after the other, as Casbin does, until the verdict is clear.
 // It is for requests at which the matcher can return an error: Casbin's, if it comes before the verdict.
-func (q *query) decideInOrder(ctx context.Context) (verdict, error) {
+func (q *query) decideInOrder() (verdict, error) {
 	p := q.within.program
 	var firstAllow rank
-	asked := 0
 	for at := range q.within.inOrder() {
-		if asked++; asked%checkedEvery == 0 && ctx.Err() != nil {
-			return verdict{}, ctx.Err()
-		}
 		holds, err := q.holds(at.layer, at.number)
 		if err != nil {
 			return verdict{}, err
@@ -244,7 +240,7 @@ func (q *query) decideInOrder(ctx context.Context) (verdict, error) {
 		if !holds {
 			continue
 		}
-		denies := at.layer.denies != nil && at.layer.denies[at.number]
+		denies := at.denies()
 		switch {
 		case p.effect == allowOverride && denies, p.effect == denyOverride && !denies:
 			continue

@@ -216,7 +216,7 @@ func (l *linter) isCovered(i, other int) bool {
 	if other == i || l.inOrder && other > i {
 		return false
 	}
-	if l.enforcer.compiled.program.effect == subjectPriority && l.inOrder && !l.samePlace(i, other) {
+	if l.enforcer.compiled.program.sortsBySubject && l.inOrder && !l.samePlace(i, other) {
 		return false
 	}
 	if !l.implies(l.row(i), l.row(other)) {

@@ -83,7 +83,7 @@ func longest(links []roleLink, names int) int {
 // lintLinks reports links to roles of which nothing speaks, and rules for roles that nobody has.
 func (e *Enforcer) lintLinks(links *linkSet, r *report) {
 	program := e.compiled.program
-	if len(links.of) == 0 || program.effect == subjectPriority { // where links also order the rules
+	if len(links.of) == 0 || program.sortsBySubject { // where links also order the rules
 		return
 	}
 	spoken := make([]bool, links.names) // in a rule

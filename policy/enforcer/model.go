@@ -195,9 +195,14 @@ func (m *modelDefinition) checkEffect(r *report) {
 	if !slices.Contains(effects, m.effect) {
 		r.errorf(d.place(0), "unknown effect %q; Casbin knows these, letter by letter: %s", d.value, strings.Join(effects, "; "))
 	}
-	if m.effect == subjectPriority && len(m.roles) == 0 {
+	if (m.effect == subjectPriority || m.sortsBySubject()) && len(m.roles) == 0 {
 		r.errorf(d.place(0), "an effect by subject priority needs a [role_definition]")
 	}
+}
+
+// sortsBySubject reports whether Casbin orders rules by subject. It goes by the first effect, whichever decides.
+func (m *modelDefinition) sortsBySubject() bool {
+	return strings.ReplaceAll(m.byKey["e"].value, "p_eft", "p.eft") == subjectPriority
 }
 
 // fieldIndex returns where that field is in the definition, or -1.

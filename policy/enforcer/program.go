@@ -16,6 +16,7 @@ type program struct {
 	priorityColumn int // -1 where rules are asked in the order of the policy
 	byRule         bool
 	domainPatterns bool // domains of role links are patterns
+	sortsBySubject bool // links of g order the rules, too
 
 	branches       []branch
 	asks           [2]bool // which effects of rules count
@@ -44,7 +45,7 @@ func newProgram(m *modelDefinition) (*program, error) {
 	if p.matcher, err = p.names.parse(text); err != nil {
 		return nil, err
 	}
-	p.domainPatterns = takesDomainPatterns(m)
+	p.domainPatterns, p.sortsBySubject = takesDomainPatterns(m), m.sortsBySubject()
 	p.asks = map[string][2]bool{allowOverride: {allowing: true}, denyOverride: {denying: true}}[m.effect]
 	if p.asks == [2]bool{} {
 		p.asks = [2]bool{true, true}

@@ -197,26 +197,61 @@ func (f *frame) roles(definition, name, domain string) []symbol {
 	if definition == f.within.ownRoles && name == f.caller.subject {
 		brought = f.caller.roles
 	}
-	for i := range f.held {
-		if f.held[i].is(definition, name, domain, brought) {
-			return f.held[i].symbols
-		}
+	if held := f.known(heldKey{definition, name, domain}); held != nil {
+		return held.symbols
 	}
 	held := heldRoles{definition: definition, name: name, domain: domain, brought: brought}
 	if len(brought) == 0 && f.hold(&held, maxForgotten) {
-		f.held = append(f.held, held)
+		f.keep(held)
 		return held.symbols
 	}
 	place := f.within.memory.place(definition, name, domain, brought)
 	if known := place.Load(); known != nil && known.is(definition, name, domain, brought) {
-		f.held = append(f.held, *known)
+		f.keep(*known)
 		return known.symbols
 	}
 	f.hold(&held, math.MaxInt)
 	slices.Sort(held.symbols)
-	f.held = append(f.held, held)
+	f.keep(held)
 	remember(place, held)
 	return held.symbols
+}
+
+// heldKey is what is asked about in one request, in which a name brings the same roles whenever it is asked about.
+type heldKey struct{ definition, name, domain string }
+
+// fewHeld is how many names are looked through one by one.
+const fewHeld = 16
+
+// known returns what was found out about a name in this request, or nil.
+func (f *frame) known(key heldKey) *heldRoles {
+	if len(f.held) > fewHeld {
+		if at, ok := f.heldAt[key]; ok {
+			return &f.held[at]
+		}
+		return nil
+	}
+	for i := range f.held {
+		if held := &f.held[i]; held.definition == key.definition && held.name == key.name && held.domain == key.domain {
+			return held
+		}
+	}
+	return nil
+}
+
+// keep takes note of what was found out.
+func (f *frame) keep(held heldRoles) {
+	f.held = append(f.held, held)
+	if len(f.held) <= fewHeld {
+		return
+	}
+	if f.heldAt == nil {
+		f.heldAt = make(map[heldKey]int, 2*len(f.held))
+		for i := range f.held {
+			f.heldAt[heldKey{f.held[i].definition, f.held[i].name, f.held[i].domain}] = i
+		}
+	}
+	f.heldAt[heldKey{held.definition, held.name, held.domain}] = len(f.held) - 1
 }
 
 // maxForgotten is the number of roles that are found again as quickly as they are remembered.

@@ -1,8 +1,11 @@
 package enforcer
 
 import (
+	"context"
 	"math"
 	"slices"
+
+	"github.com/kasbah-authz/kasbah/policy"
 )
 
 const (
@@ -21,7 +24,14 @@ type query struct {
 	matched []symbol // sets of patterns
 	joined  []symbol // sets of several sources
 	unmet   string   // why no rule was found, by the branch that came last
+
+	ctx    context.Context // of the request
+	noWait bool
+	asked  int // how often the matcher was asked about a rule
 }
+
+// checkedEvery is how often the matcher is asked before it is seen whether anybody still waits for the verdict.
+const checkedEvery = 1 << 10
 
 // search returns the lowest-ranked rule of that effect for which the matcher holds, or unranked.
 func (q *query) search(p *program, effect int) (found rank, err error) {
@@ -230,8 +240,15 @@ func contains(set []symbol, id symbol) bool {
 	return found
 }
 
-// holds asks the matcher about one rule.
+// holds asks the matcher about one rule; but about no more than the request has time for.
 func (q *query) holds(l *layer, i uint32) (bool, error) {
+	q.asked++
+	switch {
+	case q.noWait && q.asked > maxUnwaited:
+		return false, policy.ErrWouldWait
+	case q.asked%checkedEvery == 0 && q.ctx.Err() != nil:
+		return false, q.ctx.Err()
+	}
 	q.row = l.row(i)
 	v, err := q.evaluate(q.within.program.matcher)
 	if err != nil {
