@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -84,12 +85,13 @@ type edge struct {
 	verdicts map[string]int // of the attacks that were tried, by their bytes
 }
 
-// edge starts an Envoy with the envoy.yaml that operators copy and these changes.
+// edge starts an Envoy with the envoy.yaml that operators copy and these changes. It waits for a decision as long as it
+// takes: which verdict a request gets must not depend on how busy the machine of the tests is.
 func (g *gate) edge(t *testing.T, name, upstream string, changes ...func(*bootstrap)) *edge {
 	t.Helper()
 	e := &edge{name: name, log: &lines{}, verdicts: map[string]int{}}
 	e.envoy = envoytest.Run(t, envoytest.Config{
-		Bootstrap: newBootstrap(t, changes...),
+		Bootstrap: newBootstrap(t, append(slices.Clip(changes), patient)...),
 		Addresses: map[string]string{"0.0.0.0:10000": "127.0.0.1:0", "127.0.0.1:9191": g.address, "127.0.0.1:8080": upstream},
 		Stdout:    e.log,
 	})
@@ -235,6 +237,13 @@ func lax(b *bootstrap) {
 	b.replace(manager, "max_request_headers_kb", 96)
 	b.replace(b.mapping(manager, "common_http_protocol_options"), "headers_with_underscores_action", "ALLOW")
 	b.replace(b.extAuthz(), "failure_mode_allow", true)
+}
+
+// patient makes Envoy wait for a decision as the tests do.
+func patient(b *bootstrap) {
+	service := b.mapping(b.extAuthz(), "grpc_service")
+	b.replace(service, "timeout", patience.String())
+	b.replace(b.mapping(service, "retry_policy", "retry_back_off"), "max_interval", patience.String())
 }
 
 // joinedHeaders makes Envoy describe headers in its older form, in which repeated lines are one.
