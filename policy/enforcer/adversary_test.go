@@ -632,3 +632,41 @@ func TestAdversaryChangesUnderway(t *testing.T) {
 		fmt.Fprintf(&rules, "p, new%d, d/*, /y/{a}, deny\ng, bob, role%d, e/%d*\n", round, round%5, round)
 	}
 }
+
+// TestAdversaryArguments: a list in the first place stands for its elements, of which a role function without conditions
+// takes strings only, and one with conditions does not look at more than three.
+func TestAdversaryArguments(t *testing.T) {
+	n := tally{}
+	for _, definition := range []string{"_, _", "_, _, _", "_, _, (_, _)", "_, _, _, (_, _)"} {
+		link := "g, alice, admin" + strings.Repeat(", _", strings.Count(definition, "_")-2) + "\n"
+		for _, matcher := range []string{"g(r.sub, p.sub)", "(g(r.sub, p.sub) ? true : false)", "g(r.sub, p.sub, p.x)", "(g(r.sub, p.sub, p.x) ? true : false)"} {
+			if strings.Contains(matcher, "p.x") != strings.HasPrefix(definition, "_, _, _") {
+				continue
+			}
+			model := parts{"r = sub, x", "p = sub, x", "g = " + definition, "some(where (p.eft == allow))", matcher + " && r.x == 'y'"}.text()
+			c, err := newComparison(model, "p, admin, _\n"+link, enforcer.Context{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, subject := range []any{
+				"alice",
+				[]any{"alice"},
+				[]any{"alice", "admin"},
+				[]any{"alice", "admin", "_"},
+				[]any{"alice", "admin", "_", 5},
+				[]any{"alice", "admin", "_", "x", nil},
+				[]any{"alice", "admin", 5},
+				[]any{"alice", 5},
+				[]any{5},
+				[]any{},
+				[]any{"alice", "nothing", "_", []any{}},
+				5, nil,
+			} {
+				n.ask(t, c, definition+" "+matcher, subject, "y")
+			}
+		}
+	}
+	if n.compared < 100 || n.allowed < 30 {
+		t.Errorf("%+v shows little", n)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -117,5 +119,52 @@ func TestManyNamesOfOneRequest(t *testing.T) {
 	ctx := &endsAfter{t.Context(), 3}
 	if _, err := e.Evaluate(ctx, req, &policy.Principal{ID: "alice"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestLongTexts: what a caller says may be long, and may have to be held against many patterns. An edge that must not
+// wait is told of it before it has taken much time, and nothing goes on when nobody waits any more.
+func TestLongTexts(t *testing.T) {
+	const model = "[request_definition]\nr = sub, obj, act\n[policy_definition]\np = sub, obj, act\n" + allowSome + "[matchers]\nm = "
+	long := "/" + strings.Repeat("a/", 30_000)
+	for name, c := range map[string]struct {
+		matcher string
+		rules   int
+		pattern string // of the object of each rule, with the number of the rule in base two as names
+		obj     any
+	}{
+		"expressions that begin with nothing": {"r.sub == p.sub && regexMatch(r.obj, p.obj)", 1000, "(a|b%d)+$", long},
+		"expressions behind another index":    {"r.act == p.act && (r.sub == p.sub || regexMatch(r.obj, p.obj))", 1000, "(a|b%d)+$", long},
+		"shapes":                              {"r.sub == p.sub && keyMatch2(r.obj, p.obj)", 8192, "", long},
+		"elements of a list":                  {"p.obj in r.obj", 1000, "%d", make([]any, 30_000)},
+		"arguments":                           {"g(r.obj, p.obj)", 1000, "%d", slices.Repeat([]any{"x", "y"}, 15_000)},
+		"texts put together":                  {"r.obj + p.obj == p.sub", 1000, "%d", long},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var rules strings.Builder
+			for i := range c.rules {
+				object := strings.Replace(c.pattern, "%d", strconv.Itoa(i), 1)
+				if c.pattern == "" {
+					object = "/" + strings.NewReplacer("0", "a/", "1", ":x/").Replace(fmt.Sprintf("%013b", i)) + "*"
+				}
+				fmt.Fprintf(&rules, "p, bob, %s, GET\n", object)
+			}
+			e := ordinary(t, func(cfg *enforcer.Config) {
+				cfg.Model.Data, cfg.Policy.Data = []byte(model+c.matcher+"\n"), []byte(rules.String())
+				if strings.Contains(c.matcher, "g(") {
+					cfg.Model.Data = append(cfg.Model.Data, "[role_definition]\ng = _, _\n"...)
+				}
+				cfg.Fields = map[string]enforcer.Field{"obj": func(*policy.Request, *policy.Principal) (any, error) { return c.obj, nil }}
+			})
+			req := &policy.Request{Method: "GET", NoWait: true}
+			if got, err := e.Evaluate(t.Context(), req, &policy.Principal{ID: "bob"}); !errors.Is(err, policy.ErrWouldWait) {
+				t.Errorf("%+v, %v", got, err)
+			}
+			req.NoWait = false
+			ctx := &endsAfter{t.Context(), 3}
+			if _, err := e.Evaluate(ctx, req, &policy.Principal{ID: "bob"}); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%v, %d", err, ctx.left)
+			}
+		})
 	}
 }

@@ -82,9 +82,8 @@ func (ev *evaluator) give(s *session) {
 	ev.pool.Put(s)
 }
 
-// newSession returns an enforcer of its own over the same rules. Its role functions are those of
-// conditional role managers, because Casbin asks these at each call, and remembers the answers of the
-// others by name, without end and whoever asks.
+// newSession returns an enforcer of its own over the same rules. Its role functions are ours, because Casbin
+// remembers the answers of its own by name, without end and whoever asks.
 func (ev *evaluator) newSession() (s *session, err error) {
 	defer recovered(&err)
 	own := model.NewModel()
@@ -107,7 +106,8 @@ func (ev *evaluator) newSession() (s *session, err error) {
 	}
 	for key, d := range own["g"] {
 		query := newLinkQuery(ev.roles[key])
-		d.RM, d.CondRM = nil, query
+		s.enforcer.AddFunction(key, query.call)
+		d.RM, d.CondRM = nil, nil // either would give Casbin a function of its own
 		s.links = append(s.links, query)
 		if key == "g" {
 			s.own = query

@@ -12,13 +12,8 @@ import (
 	"github.com/kasbah-authz/kasbah/policy"
 )
 
-const (
-	// maxUnwaited is the number of rules above which an evaluation that looks at each of them may take longer
-	// than an edge that must not block can spare: at 0.1 to 1 µs a rule, ten thousand take some milliseconds.
-	maxUnwaited = 10_000
-	// maxRoles bounds the roles that one caller brings along.
-	maxRoles = 1000
-)
+// maxRoles bounds the roles that one caller brings along.
+const maxRoles = 1000
 
 // Field computes one field of the request definition. It returns what a matcher can compare: a string, a
 // bool, a number, nil, a []any or a map[string]any of these. An error denies.
@@ -330,7 +325,7 @@ func (e *Enforcer) decide(ctx context.Context, values []any, roles []string, noW
 	defer e.queries.Put(q)
 	defer q.forget()
 	q.ask(e.compiled, values, roles, e.subject)
-	q.ctx, q.noWait = ctx, noWait
+	q.meter = meter{ctx: ctx, noWait: noWait}
 	v, err := q.decide()
 	if v.by.layer == nil {
 		return v.allowed, nil, q.unmet, err

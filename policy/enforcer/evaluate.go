@@ -10,6 +10,7 @@ import (
 
 // frame is what an expression is evaluated with: one request, and one rule.
 type frame struct {
+	meter
 	values  []value  // of the request's fields
 	row     []symbol // of the rule's fields
 	within  *layered // what the rule's symbols mean, its patterns and the role links
@@ -64,7 +65,21 @@ func (f *frame) operate(n *node) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
+	f.charge(weight(n.op, left, right))
 	return binary(n.op, left, right)
+}
+
+// weight is what an operator costs beyond the step that asking about a rule is.
+func weight(op operator, left, right value) int {
+	switch op {
+	case opIn:
+		elements, _ := right.other.([]any)
+		return len(elements) / stepElements
+	case opAdd:
+		return (len(left.text) + len(right.text)) / stepBytes
+	default:
+		return 0
+	}
 }
 
 // logical evaluates the right side only where the left one leaves it open.
@@ -183,6 +198,7 @@ func (f *frame) arguments(nodes []*node) ([]value, error) {
 			values = append(values, v)
 			continue
 		}
+		f.charge(len(elements) / stepElements)
 		for _, element := range elements {
 			values = append(values, rawValue(element))
 		}
@@ -209,6 +225,10 @@ func (f *frame) call(n *node) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
+	definition, isRole := f.within.program.names.roles[n.name]
+	if isRole && definition.conditions > 0 && len(args) > 3 {
+		args = args[:3] // as a role definition with conditions, which does not look at the others
+	}
 	for _, arg := range args {
 		if arg.kind != isString {
 			return value{}, fmt.Errorf("%s takes strings", n.name)
@@ -218,6 +238,7 @@ func (f *frame) call(n *node) (value, error) {
 	if len(args) < 2 || builtin && len(args) != want.least {
 		return value{}, fmt.Errorf("%s is called with %d arguments", n.name, len(args))
 	}
+	f.charge(len(args[0].text) / stepBytes)
 	switch n.name {
 	case "keyGet":
 		return text(util.KeyGet(args[0].text, args[1].text)), nil
@@ -234,7 +255,7 @@ func (f *frame) call(n *node) (value, error) {
 		return matched(compiled.match(args[0].text))
 	}
 	domain := ""
-	if len(args) > 2 && f.within.program.names.roles[n.name].names > 2 {
+	if len(args) > 2 && definition.names > 2 {
 		domain = args[2].text
 	}
 	return boolean(f.hasRole(n.name, args[0].text, args[1].text, domain)), nil
@@ -255,6 +276,7 @@ func (f *frame) matches(n *node) (value, error) {
 	if key.kind != isString {
 		return value{}, errKinds
 	}
+	f.charge(len(key.text) / stepBytes)
 	compiled, err := newMatcher(n.name, f.within.text(f.row[n.args[1].field])) // a rule that is not there has empty fields
 	if err != nil {
 		return value{}, err
@@ -281,6 +303,7 @@ func (f *frame) callPlain(n *node) (v value, fast bool, err error) {
 	if key.kind != isString {
 		return value{}, false, nil
 	}
+	f.charge(len(key.text) / stepBytes)
 	v, err = matched(compiled.match(key.text))
 	return v, true, err
 }

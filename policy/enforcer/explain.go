@@ -82,7 +82,7 @@ func (e *Enforcer) Explain(ctx context.Context, req *policy.Request, principal *
 		x.Casbin = e.linear
 		return x
 	}
-	q := &query{ctx: ctx}
+	q := &query{frame: frame{meter: meter{ctx: ctx}}}
 	q.ask(e.compiled, values, x.Roles, e.subject)
 	explaining := &explaining{Enforcer: e, query: q, explanation: x, ways: ways(e.compiled.program.matcher)}
 	if e.byRule {

@@ -133,7 +133,7 @@ type verdict struct {
 }
 
 // decide gives Casbin's verdict on the request that the query holds. With noWait it returns
-// [policy.ErrWouldWait] rather than look at more than maxUnwaited rules.
+// [policy.ErrWouldWait] rather than take more than maxUnwaited steps.
 func (q *query) decide() (v verdict, err error) {
 	defer recovered(&err)
 	p, many := q.within.program, q.noWait && q.within.count > maxUnwaited
@@ -154,11 +154,11 @@ func (q *query) decide() (v verdict, err error) {
 	return q.decideInOrder()
 }
 
-func (q *query) decideIndexed() (verdict, error) {
+func (q *query) decideIndexed() (v verdict, err error) {
+	defer recovered(&err)
 	p := q.within.program
 	none := rank{rank: unranked}
 	allow, deny := none, none
-	var err error
 	if p.asks[denying] {
 		if deny, err = q.search(p, denying); err != nil {
 			return verdict{}, err
@@ -207,7 +207,7 @@ func (q *query) forget() {
 	clear(q.sets)
 	q.values, q.held, q.sets, q.frame.symbols = q.values[:0], q.held[:0], q.sets[:0], q.frame.symbols[:0]
 	q.caller, q.within, q.row, q.unmet = caller{}, nil, nil, ""
-	q.ctx, q.noWait, q.asked, q.heldAt = nil, false, 0, nil
+	q.meter, q.heldAt = meter{}, nil
 }
 
 // decideOnce asks a matcher that names no rule, or has none to be asked about: Casbin then takes every field

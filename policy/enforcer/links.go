@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -21,6 +22,7 @@ const (
 
 // roleLinks are the role links of one role definition, which all sessions share.
 type roleLinks struct {
+	conditional bool // the definition has parameters for conditions
 	// whole follows links as far as Casbin does from a name. behind follows one link less: it is for the
 	// roles that a caller brings along, which are one link away from the caller. It is nil where none count.
 	whole, behind rbac.RoleManager
@@ -31,14 +33,13 @@ type roleLinks struct {
 func newRoleLinks(loaded *casbin.Enforcer, definitions model.AssertionMap, tokenRoles bool) (map[string]*roleLinks, error) {
 	links := make(map[string]*roleLinks, len(definitions))
 	for key := range definitions {
-		links[key] = &roleLinks{whole: loaded.GetNamedRoleManager(key)}
+		links[key] = &roleLinks{whole: loaded.GetNamedRoleManager(key), conditional: len(definitions[key].ParamsTokens) > 0}
 	}
 	if !tokenRoles || links["g"] == nil {
 		return links, nil
 	}
 	m := loaded.GetModel()
-	conditional := len(definitions["g"].ParamsTokens) > 0
-	manager := newRoleManager(len(definitions["g"].Tokens), conditional, maxChain-1)
+	manager := newRoleManager(len(definitions["g"].Tokens), links["g"].conditional, maxChain-1)
 	if strings.Contains(m["m"]["m"].Value, "keyMatch(r_dom, p_dom)") && len(definitions["g"].Tokens) > 2 {
 		manager.AddDomainMatchingFunc("g", util.KeyMatch) // as Casbin does for its own
 	}
@@ -67,8 +68,6 @@ func newRoleManager(names int, conditional bool, levels int) rbac.RoleManager {
 // linkQuery answers the role function g of one session. It remembers the roles of names, as long as the
 // policy lives, and the roles that the caller brought along, as long as the request does.
 type linkQuery struct {
-	// Of the conditional role manager that Casbin takes it for, Casbin calls HasLink only.
-	rbac.ConditionalRoleManager
 	links *roleLinks
 
 	inherited      map[scopedName]map[string]struct{} // by the policy's links, without the name itself
@@ -102,8 +101,28 @@ func (q *linkQuery) forget() {
 	clear(q.heldIn)
 }
 
-// HasLink reports whether the name is, or has, that role.
-func (q *linkQuery) HasLink(name, role string, domains ...string) (bool, error) {
+var errArguments = errors.New("a role function takes two strings, or three with a domain")
+
+// call is the role function. Like Casbin's it looks at no argument behind the domain, but where the definition has no
+// conditions it takes none that is not a string. A name that the role manager cannot answer for has no role.
+func (q *linkQuery) call(args ...any) (any, error) {
+	names := make([]string, len(args))
+	for i, arg := range args {
+		name, ok := arg.(string)
+		if !ok && (i < 3 || !q.links.conditional) {
+			return nil, errArguments
+		}
+		names[i] = name
+	}
+	if len(names) < 2 {
+		return nil, errArguments
+	}
+	has, _ := q.hasLink(names[0], names[1], names[2:min(3, len(names))]...)
+	return has, nil
+}
+
+// hasLink reports whether the name is, or has, that role.
+func (q *linkQuery) hasLink(name, role string, domains ...string) (bool, error) {
 	if name == role {
 		return true, nil
 	}

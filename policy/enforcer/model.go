@@ -103,6 +103,7 @@ func readModel(text []byte, context Context, r *report) *modelDefinition {
 		return nil
 	}
 	m.checkEffect(r)
+	m.checkDomains(r)
 	m.readMatchers(r)
 	if r.failed() {
 		return nil
@@ -197,6 +198,15 @@ func (m *modelDefinition) checkEffect(r *report) {
 	}
 	if (m.effect == subjectPriority || m.sortsBySubject()) && len(m.roles) == 0 {
 		r.errorf(d.place(0), "an effect by subject priority needs a [role_definition]")
+	}
+}
+
+// checkDomains refuses what Casbin panics at when it loads the links.
+func (m *modelDefinition) checkDomains(r *report) {
+	for key, definition := range m.roles {
+		if definition.names > 2 && definition.conditions > 0 && takesDomainPatterns(m) {
+			r.errorf(m.byKey[key].place(0), "Casbin cannot load links with conditions in domains that are patterns, as keyMatch(r.dom, p.dom) in the matcher makes them; leave out one of the two")
+		}
 	}
 }
 

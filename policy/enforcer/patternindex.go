@@ -141,29 +141,36 @@ func zeroAddress(like netip.Addr) netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// matching appends the patterns that match the text to a buffer, sorted.
-func (x *patternIndex) matching(key string, buffer []symbol) []symbol {
+// matching appends the patterns that match the text to a buffer, sorted. An error is that of a pattern, or that this
+// has taken too long.
+func (x *patternIndex) matching(key string, buffer []symbol, m *meter) ([]symbol, error) {
 	if len(x.asks.lengths) == 0 {
-		return x.find(key, buffer) // which takes no longer than to remember it
+		return x.find(key, buffer, m) // which takes no longer than to remember it
 	}
 	place := &x.places[maphash.String(x.seed, key)&(rememberedKeys-1)]
 	if known := place.Load(); known != nil && known.key == key {
-		return append(buffer, known.patterns...)
+		return append(buffer, known.patterns...), nil
 	}
 	start := len(buffer)
-	buffer = x.find(key, buffer)
+	buffer, err := x.find(key, buffer, m)
+	if err != nil {
+		return nil, err
+	}
 	if found := buffer[start:]; len(key) <= maxKey && len(found) <= maxKeyPatterns {
 		place.Store(&keyPatterns{key: strings.Clone(key), patterns: slices.Clone(found)})
 	}
-	return buffer
+	return buffer, nil
 }
 
-func (x *patternIndex) find(key string, found []symbol) []symbol {
+func (x *patternIndex) find(key string, found []symbol, m *meter) ([]symbol, error) {
 	start := len(found)
 	found = append(found, x.equal[key]...)
 	found = x.begins.of(key, found)
+	var err error
 	if len(x.shapes) > 0 {
-		found = x.findShapes(key, found)
+		if found, err = x.findShapes(key, found, m); err != nil {
+			return nil, err
+		}
 	}
 	if len(x.bits) > 0 {
 		found = x.findAddress(key, found)
@@ -172,12 +179,25 @@ func (x *patternIndex) find(key string, found []symbol) []symbol {
 	found = x.asks.of(key, found)
 	kept := found[:certain]
 	for _, id := range found[certain:] {
-		if holds, err := x.matchers[id].match(key); holds || err != nil {
+		holds, err := x.ask(id, key, m)
+		if err != nil {
+			return nil, err
+		}
+		if holds {
 			kept = append(kept, id)
 		}
 	}
 	slices.Sort(kept[start:])
-	return kept
+	return kept, nil
+}
+
+// ask holds one pattern against the text.
+func (x *patternIndex) ask(id symbol, key string, m *meter) (bool, error) {
+	m.charge(1 + len(key)/stepBytes)
+	if err := m.late(); err != nil {
+		return false, err
+	}
+	return x.matchers[id].match(key)
 }
 
 func (x *patternIndex) findAddress(key string, found []symbol) []symbol {
@@ -198,13 +218,10 @@ func (x *patternIndex) findAddress(key string, found []symbol) []symbol {
 	return found
 }
 
-func (x *patternIndex) findShapes(key string, found []symbol) []symbol {
+func (x *patternIndex) findShapes(key string, found []symbol, m *meter) ([]symbol, error) {
 	whole := key
 	if x.function == "keyMatch5" {
 		whole, _, _ = strings.Cut(key, "?")
 	}
-	return x.shapes.of(whole, found, func(id symbol) bool {
-		holds, err := x.matchers[id].match(key)
-		return holds || err != nil
-	})
+	return x.shapes.of(whole, found, m, func(id symbol) (bool, error) { return x.ask(id, key, m) })
 }

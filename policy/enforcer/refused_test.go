@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kasbah-authz/kasbah/policy"
 	"github.com/kasbah-authz/kasbah/policy/enforcer"
 )
 
@@ -30,6 +31,21 @@ func TestPatternsAreExamined(t *testing.T) {
 	}
 	good := "[request_definition]\nr = sub, obj\n[policy_definition]\np = sub, obj\n" + allowSome + "[matchers]\nm = r.obj =~ (p.obj) && (r.sub == p.sub || r.sub == 'root')\n"
 	if e, findings := enforcer.New(enforcer.Config{Model: enforcer.Text{Data: []byte(good)}, Policy: enforcer.Text{Data: []byte("p, alice, ^/x$\n")}}); e == nil {
+		t.Error(findings)
+	}
+}
+
+// TestConditionsInPatternsOfDomains are refused: Casbin panics at the first link, and ends the program.
+func TestConditionsInPatternsOfDomains(t *testing.T) {
+	const model = "[request_definition]\nr = sub, dom, obj\n[policy_definition]\np = sub, dom, obj\n[role_definition]\ng = _, _, _, (_, _)\n" + allowSome +
+		"[matchers]\nm = g(r.sub, p.sub, r.dom) && keyMatch(r.dom, p.dom) && r.obj == p.obj\n"
+	domain := func(*policy.Request, *policy.Principal) (any, error) { return "d", nil }
+	cfg := enforcer.Config{Fields: map[string]enforcer.Field{"dom": domain}, Model: enforcer.Text{File: "m", Data: []byte(model)}, Policy: enforcer.Text{File: "p", Data: []byte("p, admin, d, x\ng, alice, admin, d, _, _\n")}}
+	if e, findings := enforcer.New(cfg); e != nil || !strings.Contains(findings.Error(), "m:6:5: error: Casbin cannot load links with conditions") {
+		t.Error(findings)
+	}
+	cfg.Model.Data = []byte(strings.Replace(model, "keyMatch(r.dom, p.dom)", "r.dom == p.dom", 1))
+	if e, findings := enforcer.New(cfg); e == nil {
 		t.Error(findings)
 	}
 }

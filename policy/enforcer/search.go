@@ -1,11 +1,8 @@
 package enforcer
 
 import (
-	"context"
 	"math"
 	"slices"
-
-	"github.com/kasbah-authz/kasbah/policy"
 )
 
 const (
@@ -24,14 +21,7 @@ type query struct {
 	matched []symbol // sets of patterns
 	joined  []symbol // sets of several sources
 	unmet   string   // why no rule was found, by the branch that came last
-
-	ctx    context.Context // of the request
-	noWait bool
-	asked  int // how often the matcher was asked about a rule
 }
-
-// checkedEvery is how often the matcher is asked before it is seen whether anybody still waits for the verdict.
-const checkedEvery = 1 << 10
 
 // search returns the lowest-ranked rule of that effect for which the matcher holds, or unranked.
 func (q *query) search(p *program, effect int) (found rank, err error) {
@@ -119,7 +109,10 @@ func (q *query) source(column int, s *source) ([]symbol, error) {
 		start := len(q.matched)
 		for _, l := range q.within.layers {
 			if l != nil {
-				q.matched = l.patterns[patternColumn{s.function, column}].matching(key.text, q.matched)
+				q.matched, err = l.patterns[patternColumn{s.function, column}].matching(key.text, q.matched, &q.meter)
+			}
+			if err != nil {
+				return nil, err
 			}
 		}
 		set := q.matched[start:len(q.matched):len(q.matched)]
@@ -242,12 +235,9 @@ func contains(set []symbol, id symbol) bool {
 
 // holds asks the matcher about one rule; but about no more than the request has time for.
 func (q *query) holds(l *layer, i uint32) (bool, error) {
-	q.asked++
-	switch {
-	case q.noWait && q.asked > maxUnwaited:
-		return false, policy.ErrWouldWait
-	case q.asked%checkedEvery == 0 && q.ctx.Err() != nil:
-		return false, q.ctx.Err()
+	q.charge(1)
+	if err := q.late(); err != nil {
+		return false, err
 	}
 	q.row = l.row(i)
 	v, err := q.evaluate(q.within.program.matcher)

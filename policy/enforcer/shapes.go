@@ -147,13 +147,17 @@ func (x *shapes) add(s segments, confirm bool, pattern symbol) {
 }
 
 // of appends the patterns that match the text; confirm is asked about those that hold more than their segments.
-func (x shapes) of(text string, found []symbol, confirm func(symbol) bool) []symbol {
+func (x shapes) of(text string, found []symbol, m *meter, confirm func(symbol) (bool, error)) ([]symbol, error) {
 	var buffer [maxKey]byte
 	count := strings.Count(text, "/") + 1
 	breaks := strings.IndexByte(text, '\n') >= 0
 	for _, s := range x {
 		if !s.fits(count) {
 			continue
+		}
+		m.charge(1 + len(text)/stepBytes)
+		if err := m.late(); err != nil {
+			return nil, err
 		}
 		key, ok := s.keyOf(text, buffer[:0])
 		if !ok {
@@ -169,10 +173,14 @@ func (x shapes) of(text string, found []symbol, confirm func(symbol) bool) []sym
 			continue
 		}
 		for _, id := range candidates[len(found):] {
-			if confirm(id) {
+			holds, err := confirm(id)
+			if err != nil {
+				return nil, err
+			}
+			if holds {
 				found = append(found, id)
 			}
 		}
 	}
-	return found
+	return found, nil
 }
