@@ -3,17 +3,11 @@ package enforcer
 import (
 	"errors"
 	"fmt"
-	"net"
-	"regexp"
-	"strings"
 	"sync"
 
-	"github.com/bmatcuk/doublestar/v4"
 	"github.com/casbin/casbin/v2"
 	"github.com/casbin/casbin/v2/model"
 	"github.com/casbin/casbin/v2/persist"
-	"github.com/casbin/casbin/v2/util"
-	"github.com/casbin/govaluate"
 )
 
 // evaluator asks Casbin. Its rules are loaded once and shared; what one evaluation changes is in a session,
@@ -144,26 +138,6 @@ func (ev *evaluator) enforce(s *session) (allowed bool, decided *rule, err error
 	return allowed, decided, nil
 }
 
-// brief cuts an error of Casbin's to one line of bounded length: a caught panic carries its stack, and
-// errors quote values, which may be long, or nobody's business.
-func brief(err error) error {
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	if before, after, ok := strings.Cut(text, "Value '"); ok {
-		if i := strings.LastIndex(after, "' cannot"); i >= 0 {
-			text = before + "a value" + after[i+1:]
-		}
-	}
-	return errors.New("evaluating the matcher: " + text[:min(len(text), 300)])
-}
-
-// recovered turns a panic into an error. Casbin panics at patterns and at values of a kind that it does not
-// expect.
-func recovered(err *error) {
-	if v := recover(); v != nil {
-		*err = brief(fmt.Errorf("panic: %v", v))
-	}
-}
-
 // ruleSource gives Casbin the rules that were read. It is an adapter that only loads.
 type ruleSource struct{ rules []rule }
 
@@ -182,60 +156,6 @@ func (*ruleSource) SavePolicy(model.Model) error                              { 
 func (*ruleSource) AddPolicy(string, string, []string) error                  { return errReadOnly }
 func (*ruleSource) RemovePolicy(string, string, []string) error               { return errReadOnly }
 func (*ruleSource) RemoveFilteredPolicy(string, string, int, ...string) error { return errReadOnly }
-
-// compareReading reports a definition that Casbin's own parser reads otherwise than we do.
-func compareReading(text string, m *modelDefinition) (err error) {
-	defer recovered(&err)
-	parsed, err := model.NewModelFromString(text)
-	if err != nil {
-		return err
-	}
-	count := 0
-	for section, definitions := range parsed {
-		if section == "logger" {
-			continue
-		}
-		for key, d := range definitions {
-			count++
-			own := m.byKey[key]
-			if own == nil || d.Value != casbinValue(section, own.value) {
-				return fmt.Errorf("casbin reads %s as %q", key, d.Value)
-			}
-		}
-	}
-	if count != len(m.byKey) {
-		return fmt.Errorf("casbin reads %d definitions of %d", count, len(m.byKey))
-	}
-	return nil
-}
-
-// casbinNames writes r_sub for r.sub, as Casbin does before it parses an expression.
-func casbinNames(text string) string { return util.EscapeAssertion(text) }
-
-// casbinValue is what Casbin makes of a definition's value.
-func casbinValue(section, value string) string {
-	if section != "e" && section != "m" {
-		return value
-	}
-	value = util.RemoveComments(casbinNames(value))
-	if section == "m" {
-		value = util.EscapeStringLiterals(value)
-		if strings.Contains(value, "in") {
-			value = strings.NewReplacer("[", "(", "]", ")").Replace(value)
-		}
-	}
-	return value
-}
-
-// asksRules reports whether Casbin asks that matcher about each rule, or once. It looks for these letters.
-func asksRules(matcher, policy string) bool {
-	return strings.Contains(casbinValue("m", matcher), policy+"_")
-}
-
-// takesDomainPatterns reports whether Casbin takes the domains of role links for patterns. It looks for this text.
-func takesDomainPatterns(m *modelDefinition) bool {
-	return strings.Contains(casbinValue("m", m.byKey["m"].value), "keyMatch(r_dom, p_dom)")
-}
 
 // bySubject returns a function that orders rules as Casbin orders them under an effect by subject priority.
 func bySubject(text string, links []rule, policy string) func([]*rule) ([]*rule, error) {
@@ -263,71 +183,4 @@ func bySubject(text string, links []rule, policy string) func([]*rule) ([]*rule,
 		}
 		return ordered, nil
 	}
-}
-
-// parseExpression returns what Casbin's expression parser has to say.
-func parseExpression(e *expression) (err error) {
-	defer func() {
-		if recover() != nil { // it runs past the end of some unfinished expressions
-			err = errors.New("the expression is not finished")
-		}
-	}()
-	text := casbinNames(e.text)
-	if !e.scope.inPolicy {
-		text = casbinValue("m", e.text)
-	}
-	functions := map[string]govaluate.ExpressionFunction{}
-	for name := range e.scope.functions {
-		functions[name] = func(...any) (any, error) { return true, nil }
-	}
-	if !util.HasEval(text) {
-		delete(functions, "eval")
-	}
-	parsed, err := govaluate.NewEvaluableExpressionWithFunctions(text, functions)
-	if err != nil {
-		return fmt.Errorf("it does not parse: %s", strings.ToLower(strings.TrimSpace(err.Error())))
-	}
-	for _, t := range parsed.Tokens() {
-		switch name := t.Value.(type) {
-		case string:
-			if t.Kind == govaluate.VARIABLE && !e.scope.fields[strings.Replace(name, "_", ".", 1)] {
-				return fmt.Errorf("unknown name %s", name)
-			}
-		case []string:
-			if t.Kind == govaluate.ACCESSOR && !e.scope.fields[strings.Replace(name[0], "_", ".", 1)] {
-				return fmt.Errorf("unknown name %s", name[0])
-			}
-		}
-	}
-	return nil
-}
-
-// tryPattern returns what is wrong with a pattern that one of Casbin's functions is given.
-func tryPattern(function, text string) (err error) {
-	defer recovered(&err)
-	switch function {
-	case "regexMatch":
-		_, err = regexp.Compile(text)
-	case "keyMatch2":
-		util.KeyMatch2("", text)
-	case "keyMatch3":
-		util.KeyMatch3("", text)
-	case "keyMatch4":
-		err = checkKeyMatch4(text)
-	case "keyMatch5":
-		util.KeyMatch5("", text)
-	case "keyGet2":
-		util.KeyGet2("", text, "")
-	case "keyGet3":
-		util.KeyGet3("", text, "")
-	case "ipMatch":
-		if _, _, cidr := net.ParseCIDR(text); cidr != nil && net.ParseIP(text) == nil {
-			err = errors.New("it is neither an IP address nor a CIDR block")
-		}
-	case "globMatch":
-		if !doublestar.ValidatePattern(text) {
-			err = doublestar.ErrBadPattern
-		}
-	}
-	return err
 }

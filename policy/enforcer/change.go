@@ -1,7 +1,7 @@
 package enforcer
 
 import (
-	"errors"
+	"math"
 	"slices"
 	"strings"
 	"unsafe"
@@ -19,9 +19,6 @@ type hunk struct {
 	from, to int
 	added    piece
 }
-
-// errWhole says that a change is not taken as one, and that the policy must be read as a whole.
-var errWhole = errors.New("the policy is read as a whole")
 
 // change makes of the enforcer before one of the policy now, in time in proportion to what has changed. It
 // returns false where that cannot be done, or would not tell all that reading the whole policy tells.
@@ -222,12 +219,41 @@ func (c *changing) apply(hunks []hunk) (*layered, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	after := *c.compiled
-	after.symbols, after.memory = c.compiled.extend(), newRoleMemory()
-	if err := c.changeLinks(&after); err != nil {
+	runs, err := c.runs()
+	if err != nil {
 		return nil, err
 	}
-	return &after, c.changeRules(&after)
+	return c.compiled.with(&difference{roles: c.model.roles, gone: c.gone, come: c.come, runs: runs})
+}
+
+// runs returns what the rules for the matcher are now.
+func (c *changing) runs() ([]run, error) {
+	var all []run
+	for i, p := range c.rules.pieces {
+		if p.base {
+			all = append(all, run{kept: true, from: c.place(p.start), to: c.place(p.start + p.count)})
+			continue
+		}
+		var added []rule
+		for j := range p.rules {
+			if ptype := p.rules[j].ptype(); ptype == c.context.Policy {
+				added = append(added, c.rules.addedAt(i, &p.rules[j]))
+			} else if _, ok := c.compiled.graphs[ptype]; !ok {
+				return nil, errWhole // of a definition that is not in use
+			}
+		}
+		all = append(all, run{added: added})
+	}
+	return all, nil
+}
+
+// place returns the first rule for the matcher that does not stand before that unit of the base.
+func (c *changing) place(unit int) int {
+	at := c.rules.index(unit)
+	if at == len(c.rules.base) {
+		return c.compiled.before(math.MaxInt)
+	}
+	return c.compiled.before(c.rules.base[at].line)
 }
 
 // plain returns the rules without where they stand now.
@@ -254,139 +280,4 @@ func (c *changing) check() error {
 		return errWhole
 	}
 	return nil
-}
-
-// changeLinks changes the role links.
-func (c *changing) changeLinks(after *layered) error {
-	after.graphs = make(map[string]*roleGraph, len(c.compiled.graphs))
-	for key, graph := range c.compiled.graphs {
-		gone, come := ofType(c.gone, key), ofType(c.come, key)
-		after.graphs[key] = graph
-		if len(gone) > 0 || len(come) > 0 {
-			after.graphs[key] = graph.with(after.symbols, c.model.roles[key], come, gone)
-		}
-	}
-	f := frame{within: after}
-	for i := range c.come {
-		link := &c.come[i]
-		graph, ok := after.graphs[link.ptype()]
-		if !ok {
-			continue
-		}
-		domain := ""
-		if c.model.roles[link.ptype()].names > 2 {
-			domain = link.fields()[2]
-		}
-		user, role := after.find(link.fields()[0]), after.find(link.fields()[1])
-		same := 0
-		for _, other := range graph.of(linkKey(user, after.find(domain))) {
-			if symbol(other) == role {
-				same++
-			}
-		}
-		if same != 1 || contains(f.roles(link.ptype(), link.fields()[1], domain), user) {
-			return errWhole // a link is there twice, or leads back to where it began
-		}
-	}
-	return nil
-}
-
-func ofType(rules []rule, ptype string) []*rule {
-	var found []*rule
-	for i := range rules {
-		if rules[i].ptype() == ptype {
-			found = append(found, &rules[i])
-		}
-	}
-	return found
-}
-
-// changeRules changes the rules for the matcher: which of the base are no longer there, and which have come.
-func (c *changing) changeRules(after *layered) error {
-	base := after.layers[0]
-	after.removed = make([]uint64, (len(base.rules)+63)/64)
-	after.count = len(base.rules)
-	var come []rule
-	var ranks []uint64
-	index := 0 // of the next rule of the base
-	for i, p := range c.rules.pieces {
-		if p.base {
-			start := c.place(base, p.start)
-			after.remove(index, start)
-			index = c.place(base, p.start+p.count)
-			continue
-		}
-		for j := range p.rules {
-			if p.rules[j].ptype() == c.context.Policy {
-				ranks = append(ranks, uint64(index)<<32+uint64(len(come)+1))
-				come = append(come, c.rules.addedAt(i, &p.rules[j]))
-			} else if after.graphs[p.rules[j].ptype()] == nil {
-				return errWhole // of a definition that is not in use
-			}
-		}
-	}
-	after.remove(index, len(base.rules))
-	after.layers[1] = nil
-	after.count += len(come)
-	if after.count == 0 {
-		return errWhole
-	}
-	if len(come) == 0 {
-		return nil
-	}
-	above, err := newLayer(after.program, after.symbols, come, ranks)
-	if err != nil {
-		return err
-	}
-	after.layers[1] = above
-	if above.linear() != "" || after.repeats(above) {
-		return errWhole
-	}
-	return nil
-}
-
-// place returns the first rule for the matcher that does not stand before that unit of the base.
-func (c *changing) place(base *layer, unit int) int {
-	at := c.rules.index(unit)
-	if at == len(c.rules.base) {
-		return len(base.rules)
-	}
-	line := c.rules.base[at].line
-	index, _ := slices.BinarySearchFunc(base.rules, line, func(r rule, line int) int { return r.line - line })
-	return index
-}
-
-// remove takes rules of the base out of force.
-func (l *layered) remove(from, to int) {
-	for i := from; i < to; i++ {
-		l.removed[i/64] |= 1 << (i % 64)
-		l.count--
-	}
-}
-
-// repeats reports whether a rule of the upper layer is there twice.
-func (l *layered) repeats(above *layer) bool {
-	rows := make(map[uint64]bool, len(above.rules))
-	for i := range above.rules {
-		key := rowKey(above.row(uint32(i)))
-		if rows[key] {
-			return true
-		}
-		rows[key] = true
-	}
-	below := l.layers[0]
-	for i := range below.rules {
-		if rows[rowKey(below.row(uint32(i)))] && !l.isRemoved(below, uint32(i)) {
-			return true
-		}
-	}
-	return false
-}
-
-// rowKey is the same for equal rows, and in all likelihood for no others.
-func rowKey(row []symbol) (key uint64) {
-	for _, id := range row {
-		key = tupleKey(key, id)
-	}
-	return key
 }

@@ -28,15 +28,6 @@ type Text struct {
 	Data []byte
 }
 
-// Row is one row of a table of rules, as Casbin's adapters for databases write them.
-type Row struct {
-	// ID names the row in findings and stands for the line in the rule of an outcome.
-	ID int64
-	// Fields are the rule's type, then its fields, without the empty columns at the end. They may hold what
-	// the lines of a text cannot: commas, quotes, space.
-	Fields []string
-}
-
 // Table is a policy that stands in a table.
 type Table struct {
 	// Name names the table in findings and in the rule of an outcome, as a file's name does.

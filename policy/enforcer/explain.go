@@ -2,8 +2,6 @@ package enforcer
 
 import (
 	"context"
-	"fmt"
-	"slices"
 
 	"github.com/kasbah-authz/kasbah/policy"
 )
@@ -96,21 +94,6 @@ func (e *Enforcer) Explain(ctx context.Context, req *policy.Request, principal *
 	return x
 }
 
-// ways are the alternatives of a matcher, each of which is a list of conditions that must all hold.
-func ways(n *node) [][]*node {
-	if n.op == opOr {
-		return append(ways(n.args[0]), ways(n.args[1])...)
-	}
-	return [][]*node{conditionsOf(n)}
-}
-
-func conditionsOf(n *node) []*node {
-	if n.op == opAnd {
-		return append(conditionsOf(n.args[0]), conditionsOf(n.args[1])...)
-	}
-	return []*node{n}
-}
-
 type explaining struct {
 	*Enforcer
 	query       *query
@@ -141,23 +124,13 @@ func (x *explaining) look(at rank) {
 func (x *explaining) failed(conditions []*node) []*node {
 	var failed []*node
 	for _, condition := range conditions {
-		if !x.holds(condition) {
+		if !x.query.satisfied(condition) {
 			if failed = append(failed, condition); len(failed) > 1 {
 				break
 			}
 		}
 	}
 	return failed
-}
-
-func (x *explaining) holds(condition *node) (holds bool) {
-	defer func() {
-		if recover() != nil { // as in evaluating it for a verdict, which then is an error
-			holds = false
-		}
-	}()
-	v, err := x.query.evaluate(condition)
-	return err == nil && (v.kind == isBool || v.kind == isNumber) && v.holds()
 }
 
 func (x *explaining) match(at rank, conditions []*node) {
@@ -167,7 +140,9 @@ func (x *explaining) match(at rank, conditions []*node) {
 	}
 	m := Match{Rule: x.ruleOf(x.standing(at)), Deny: at.denies()}
 	for _, condition := range conditions {
-		m.Paths = append(m.Paths, x.paths(condition)...)
+		for _, path := range x.query.paths(condition) {
+			m.Paths = append(m.Paths, x.linked(&path))
+		}
 	}
 	x.explanation.Matches = append(x.explanation.Matches, m)
 }
@@ -179,7 +154,7 @@ func (x *explaining) miss(at rank, condition *node) {
 	}
 	x.explanation.Misses = append(x.explanation.Misses, Miss{
 		Rule: x.ruleOf(x.standing(at)), Deny: at.denies(),
-		Condition: condition.String(), Values: x.written(condition),
+		Condition: condition.String(), Values: x.query.written(condition),
 	})
 }
 
@@ -191,91 +166,13 @@ func (e *Enforcer) standing(at rank) *rule {
 	return at.rule()
 }
 
-// written returns the condition with what stands in the rule in place of the names of its fields.
-func (x *explaining) written(n *node) string {
-	if n.op == opPolicy {
-		return fmt.Sprintf("%q", x.query.within.text(x.query.row[n.field]))
+// linked adds the rules that make the way.
+func (x *explaining) linked(path *rolePath) RolePath {
+	way := RolePath{Call: path.call.String(), Names: path.names}
+	for i := range len(path.names) - 1 {
+		way.Links = append(way.Links, x.link(path.call.name, path.names[i], path.names[i+1], path.domain))
 	}
-	copied := *n
-	copied.args = make([]*node, len(n.args))
-	for i, arg := range n.args {
-		copied.args[i] = &node{op: opPolicy, name: x.written(arg)}
-	}
-	return copied.format(func(field *node) string { return field.name })
-}
-
-// paths returns the ways to the roles that a condition calls for.
-func (x *explaining) paths(n *node) []RolePath {
-	var paths []RolePath
-	for _, arg := range n.args {
-		paths = append(paths, x.paths(arg)...)
-	}
-	graph, ok := x.query.within.graphs[n.name]
-	if n.op != opCall || !ok {
-		return paths
-	}
-	args, err := x.query.arguments(n.args)
-	if err != nil || len(args) < 2 || args[0].kind != isString || args[1].kind != isString || args[0].text == args[1].text {
-		return paths
-	}
-	domain := ""
-	if len(args) > 2 && x.query.within.program.names.roles[n.name].names > 2 {
-		domain = args[2].text
-	}
-	names := x.shortest(graph, n.name, []string{args[0].text, args[1].text, domain})
-	if names == nil {
-		return paths
-	}
-	path := RolePath{Call: n.String(), Names: names}
-	for i := range len(names) - 1 {
-		path.Links = append(path.Links, x.link(n.name, names[i], names[i+1], domain))
-	}
-	return append(paths, path)
-}
-
-// shortest returns the shortest way by role links: of is a name, a role and a domain.
-func (x *explaining) shortest(graph *roleGraph, definition string, of []string) []string {
-	within := x.query.within
-	domains := []symbol{within.find(of[2])}
-	if graph.domains != nil {
-		domains = graph.domains.of(of[2], domains)
-	}
-	from := map[string]string{of[0]: of[0]}
-	queue := []string{of[0]}
-	for len(queue) > 0 && from[of[1]] == "" {
-		name := queue[0]
-		queue = queue[1:]
-		for _, role := range x.rolesOf(graph, definition, name, domains) {
-			if _, seen := from[role]; !seen {
-				from[role] = name
-				queue = append(queue, role)
-			}
-		}
-	}
-	if _, found := from[of[1]]; !found {
-		return nil
-	}
-	names := []string{of[1]}
-	for names[len(names)-1] != of[0] {
-		names = append(names, from[names[len(names)-1]])
-	}
-	slices.Reverse(names)
-	return names
-}
-
-// rolesOf returns the roles of a name that are one link away.
-func (x *explaining) rolesOf(graph *roleGraph, definition, name string, domains []symbol) []string {
-	within := x.query.within
-	var roles []string
-	for _, domain := range domains {
-		for _, role := range graph.of(linkKey(within.find(name), domain)) {
-			roles = append(roles, within.text(symbol(role)))
-		}
-	}
-	if definition == within.ownRoles && name == x.query.caller.subject {
-		roles = append(roles, x.query.caller.roles...)
-	}
-	return roles
+	return way
 }
 
 // link returns the rule that links a name to a role, or one without a text where the caller brings the role.

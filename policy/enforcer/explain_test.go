@@ -103,7 +103,7 @@ func TestExplanationsAreTrue(t *testing.T) {
 			}
 			return one.truth.Enforce(values...)
 		}
-		for range 5 {
+		for range 20 {
 			c.values = drawRequest(t, &m)
 			x := c.ours.Explain(t.Context(), &policy.Request{}, &policy.Principal{})
 			if x.Err != nil {

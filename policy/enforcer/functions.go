@@ -4,8 +4,10 @@ import (
 	"errors"
 	"net"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/casbin/casbin/v2/util"
@@ -152,4 +154,25 @@ func (m *ipMatch) match(key string) (bool, error) {
 		return m.block.Contains(address), nil
 	}
 	return m.address.Equal(address), nil
+}
+
+// ordinary are characters that stand for themselves in every kind of pattern.
+const ordinary = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/-_~%@=,;&!"
+
+// literalPrefix returns a text that whatever matches the expression begins with.
+func literalPrefix(expression string) string {
+	parsed, err := syntax.Parse(expression, syntax.Perl)
+	if err != nil {
+		return ""
+	}
+	parsed = parsed.Simplify()
+	if parsed.Op != syntax.OpConcat || len(parsed.Sub) < 2 || parsed.Sub[0].Op != syntax.OpBeginText {
+		return ""
+	}
+	literal := parsed.Sub[1]
+	if literal.Op != syntax.OpLiteral || literal.Flags&syntax.FoldCase != 0 {
+		return ""
+	}
+	prefix, _, _ := strings.Cut(string(literal.Rune), string(utf8.RuneError)) // which also stands for a byte that is not UTF-8
+	return prefix
 }

@@ -169,24 +169,6 @@ func (s *needs) inferCall(n *node) kind {
 	return isBool
 }
 
-// met reports whether the request has what is needed.
-func (f *frame) met(s *needs) bool {
-	for i := range s.values {
-		v, err := f.evaluate(s.values[i].part)
-		if err != nil || !v.isKind(s.values[i].kind) {
-			return false
-		}
-	}
-	for _, pair := range s.pairs {
-		left, err := f.evaluate(pair[0])
-		right, errRight := f.evaluate(pair[1])
-		if err != nil || errRight != nil || left.kind != right.kind || left.kind != isString && left.kind != isNumber {
-			return false
-		}
-	}
-	return true
-}
-
 func (v value) isKind(k kind) bool {
 	switch k {
 	case anyKind:

@@ -143,14 +143,6 @@ type segment struct {
 	tuples  map[uint64]*postings // rules by the symbols in several columns, by the set of columns
 }
 
-// columnSet is a branch's columns as bits.
-func (b *branch) columnSet() (set uint64) {
-	for _, c := range b.constraints {
-		set |= 1 << c.column
-	}
-	return set
-}
-
 func newSegment(l *layer, branches []branch, rules []uint32) *segment {
 	s := &segment{layer: l, all: rules, columns: map[int]*postings{}, tuples: map[uint64]*postings{}}
 	for i := range branches {

@@ -87,7 +87,7 @@ func (e *Enforcer) lintRules(links *linkSet, r *report) {
 			return
 		}
 	}
-	l.proof = newProof(e, links.transitive())
+	l.proof = newProof(e.compiled, e.fieldNames(), links.transitive())
 	l.inOrder = denies && (program.effect == priority || program.effect == subjectPriority)
 	l.reportIdle(program)
 	l.index(program)
@@ -266,4 +266,12 @@ func (l *linter) reportCovered(i, other int) {
 	default:
 		l.warn(i, -1, "the rule is not needed: %s %s all that this rule %s", l.name(other), otherVerb, verb)
 	}
+}
+
+func (e *Enforcer) fieldNames() []string {
+	names := make([]string, len(e.fields))
+	for i := range e.fields {
+		names[i] = e.fields[i].name
+	}
+	return names
 }

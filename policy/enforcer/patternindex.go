@@ -4,11 +4,9 @@ import (
 	"hash/maphash"
 	"net"
 	"net/netip"
-	"regexp/syntax"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"unicode/utf8"
 )
 
 const (
@@ -82,27 +80,6 @@ func (x *patternIndex) add(pattern string, id symbol, compiled matcher) {
 		}
 		x.asks.add(literalPrefix(expressionOf(x.function, pattern)), id)
 	}
-}
-
-// ordinary are characters that stand for themselves in every kind of pattern.
-const ordinary = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/-_~%@=,;&!"
-
-// literalPrefix returns a text that whatever matches the expression begins with.
-func literalPrefix(expression string) string {
-	parsed, err := syntax.Parse(expression, syntax.Perl)
-	if err != nil {
-		return ""
-	}
-	parsed = parsed.Simplify()
-	if parsed.Op != syntax.OpConcat || len(parsed.Sub) < 2 || parsed.Sub[0].Op != syntax.OpBeginText {
-		return ""
-	}
-	literal := parsed.Sub[1]
-	if literal.Op != syntax.OpLiteral || literal.Flags&syntax.FoldCase != 0 {
-		return ""
-	}
-	prefix, _, _ := strings.Cut(string(literal.Rune), string(utf8.RuneError)) // which also stands for a byte that is not UTF-8
-	return prefix
 }
 
 func (x *patternIndex) addAddress(id symbol, compiled matcher) {

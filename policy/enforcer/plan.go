@@ -174,3 +174,11 @@ func describe(branches []branch, fields []field) {
 		}
 	}
 }
+
+// columnSet is a branch's columns as bits.
+func (b *branch) columnSet() (set uint64) {
+	for _, c := range b.constraints {
+		set |= 1 << c.column
+	}
+	return set
+}

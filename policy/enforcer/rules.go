@@ -137,3 +137,12 @@ func newLineReader(line string) *csv.Reader {
 	reader.TrimLeadingSpace = true
 	return reader
 }
+
+// Row is one row of a table of rules, as Casbin's adapters for databases write them.
+type Row struct {
+	// ID names the row in findings and stands for the line in the rule of an outcome.
+	ID int64
+	// Fields are the rule's type, then its fields, without the empty columns at the end. They may hold what
+	// the lines of a text cannot: commas, quotes, space.
+	Fields []string
+}

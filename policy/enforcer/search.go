@@ -251,3 +251,21 @@ func (q *query) holds(l *layer, i uint32) (bool, error) {
 		return false, errKinds
 	}
 }
+
+// met reports whether the request has what is needed.
+func (f *frame) met(s *needs) bool {
+	for i := range s.values {
+		v, err := f.evaluate(s.values[i].part)
+		if err != nil || !v.isKind(s.values[i].kind) {
+			return false
+		}
+	}
+	for _, pair := range s.pairs {
+		left, err := f.evaluate(pair[0])
+		right, errRight := f.evaluate(pair[1])
+		if err != nil || errRight != nil || left.kind != right.kind || left.kind != isString && left.kind != isNumber {
+			return false
+		}
+	}
+	return true
+}

@@ -2,6 +2,7 @@ package enforcer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -337,4 +338,8 @@ func (n *node) format(policyField func(*node) string) string {
 var operatorTexts = map[operator]string{
 	opNot: "!", opNegate: "-", opAnd: "&&", opOr: "||", opEqual: "==", opNotEqual: "!=", opLess: "<", opLessOrEqual: "<=",
 	opGreater: ">", opGreaterOrEqual: ">=", opIn: "in", opAdd: "+", opSubtract: "-", opMultiply: "*", opDivide: "/", opModulo: "%",
+}
+
+func (n *node) calls(function string) bool {
+	return n.op == opCall && n.name == function || slices.ContainsFunc(n.args, func(arg *node) bool { return arg.calls(function) })
 }

@@ -10,7 +10,7 @@ import (
 // every rule (needs).
 type proof struct {
 	frame
-	fields  []requestField
+	fields  []string // of the request
 	formula *formula
 	ways    []way
 	evals   uint64          // the columns that rules for eval name
@@ -30,12 +30,12 @@ type fact struct {
 	value *node
 }
 
-func newProof(e *Enforcer, chains map[string]bool) *proof {
+func newProof(within *layered, fields []string, chains map[string]bool) *proof {
 	p := &proof{
-		frame: frame{within: e.compiled, values: make([]value, len(e.fields))}, fields: e.fields,
-		formula: newFormula(e.compiled.program.matcher, false), chains: chains,
+		frame: frame{within: within, values: make([]value, len(fields))}, fields: fields,
+		formula: newFormula(within.program.matcher, false), chains: chains,
 	}
-	for _, l := range e.compiled.layers {
+	for _, l := range within.layers {
 		if l != nil {
 			for _, tree := range l.evals {
 				p.evals |= columnsOf(tree)
@@ -76,7 +76,7 @@ func (p *proof) suppose(w *way, row []symbol) (failed *condition, possible bool)
 	}
 	for known := p.known; known != 0; known &= known - 1 {
 		field := bits.TrailingZeros64(known)
-		if !canBe(p.fields[field].name, p.values[field]) {
+		if !canBe(p.fields[field], p.values[field]) {
 			return nil, false
 		}
 	}
@@ -174,10 +174,6 @@ func (p *proof) agree(c *condition, narrow, wide []symbol) bool {
 		}
 	}
 	return true
-}
-
-func (n *node) calls(function string) bool {
-	return n.op == opCall && n.name == function || slices.ContainsFunc(n.args, func(arg *node) bool { return arg.calls(function) })
 }
 
 // inherits reports whether whoever has the one role, by the call a, has the other one by the call b.

@@ -89,3 +89,18 @@ func (n *node) equal(other *node) bool {
 func (n *node) plainRequest() (field int, ok bool) {
 	return n.field, n.op == opRequest && len(n.path) == 0 && n.field < 64
 }
+
+// ways are the alternatives of a matcher, each of which is a list of conditions that must all hold.
+func ways(n *node) [][]*node {
+	if n.op == opOr {
+		return append(ways(n.args[0]), ways(n.args[1])...)
+	}
+	return [][]*node{conditionsOf(n)}
+}
+
+func conditionsOf(n *node) []*node {
+	if n.op == opAnd {
+		return append(conditionsOf(n.args[0]), conditionsOf(n.args[1])...)
+	}
+	return []*node{n}
+}

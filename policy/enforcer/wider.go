@@ -1,21 +1,15 @@
 package enforcer
 
 import (
-	"net"
 	"slices"
-	"unsafe"
 )
 
 const (
-	// maxEquivalent is how many patterns are looked at that match the same texts.
-	maxEquivalent = 8
 	// maxWider is how many values of one column may be wider than one, maxTuples how many combinations are looked for at
 	// most, and tuplesPerRule how many for each rule in the mean.
 	maxWider      = 64
 	maxTuples     = 1 << 10
 	tuplesPerRule = 16
-	// maxUnindexed bounds how often patterns are asked that no index knows.
-	maxUnindexed = 20_000_000
 )
 
 // widerValues finds rules that may cover another one: in each column they have the same as it, or something wider.
@@ -134,63 +128,4 @@ func (w *widerValues) of(c *widerColumn, row []symbol) []symbol {
 	end := start + 1 + min(len(wider), maxWider)
 	w.values = values[:end]
 	return values[start:end:end]
-}
-
-// wider appends patterns that may match all that the pattern matches. A pattern is matched by those wider than it as if it
-// were a text, and an expression that matches a few texts by those that match these.
-func (x *patternIndex) wider(pattern string, found []symbol) []symbol {
-	texts := []string{pattern}
-	switch x.function {
-	case "regexMatch":
-		if few, ok := textsOf(x.function, pattern); ok {
-			texts = few[:1]
-		}
-	case "ipMatch":
-		if address, _, err := net.ParseCIDR(pattern); err == nil {
-			texts[0] = address.String()
-		}
-	}
-	text := texts[0]
-	found = append(found, some(x.equal[text])...)
-	for _, length := range x.begins.lengths {
-		if length > len(text) {
-			break
-		}
-		found = append(found, some(x.begins.symbols[text[:length]])...)
-	}
-	found = x.widerShapes(text, found)
-	found = x.widerBlocks(text, found)
-	if len(x.matchers)*len(x.asks.known) > maxUnindexed {
-		return found
-	}
-	for _, id := range x.asks.of(text, nil) {
-		if holds, err := x.matchers[id].match(text); holds && err == nil {
-			found = append(found, id)
-		}
-	}
-	return found
-}
-
-// some returns the first of patterns that match the same.
-func some(patterns []symbol) []symbol { return patterns[:min(len(patterns), maxEquivalent)] }
-
-func (x *patternIndex) widerShapes(text string, found []symbol) []symbol {
-	var buffer [maxKey]byte
-	for _, s := range x.shapes[:min(len(x.shapes), maxTuples)] {
-		key, ok := s.keyOf(text, buffer[:0])
-		if !ok {
-			continue
-		}
-		if at := s.keys.find(unsafe.String(unsafe.SliceData(key), len(key))); at != noSymbol { //nolint:gosec // only looked at
-			found = append(append(found, s.first[at]), some(s.others[at])...)
-		}
-	}
-	return found
-}
-
-func (x *patternIndex) widerBlocks(text string, found []symbol) []symbol {
-	if len(x.bits) == 0 || net.ParseIP(text) == nil {
-		return found
-	}
-	return x.findAddress(text, found)
 }
