@@ -6,14 +6,14 @@ import (
 	"sync"
 
 	"github.com/casbin/casbin/v2"
-	"github.com/casbin/casbin/v2/model"
+	casbinmodel "github.com/casbin/casbin/v2/model"
 	"github.com/casbin/casbin/v2/persist"
 )
 
 // evaluator asks Casbin. Its rules are loaded once and shared; what one evaluation changes is in a session,
 // of which there are as many as there are evaluations at a time.
 type evaluator struct {
-	loaded  model.Model
+	loaded  casbinmodel.Model
 	roles   map[string]*roleLinks // by role definition
 	index   map[*string]*rule     // by the first field of the rule's fields, as Casbin hands them back
 	pool    sync.Pool             // of *session
@@ -32,7 +32,7 @@ type session struct {
 // newEvaluator loads the rules into Casbin. With tokenRoles the sessions know the caller's own roles.
 func newEvaluator(text string, rules []rule, c Context, tokenRoles bool) (ev *evaluator, err error) {
 	defer recovered(&err)
-	parsed, err := model.NewModelFromString(text)
+	parsed, err := casbinmodel.NewModelFromString(text)
 	if err != nil {
 		return nil, err
 	}
@@ -80,14 +80,14 @@ func (ev *evaluator) give(s *session) {
 // remembers the answers of its own by name, without end and whoever asks.
 func (ev *evaluator) newSession() (s *session, err error) {
 	defer recovered(&err)
-	own := model.NewModel()
+	own := casbinmodel.NewModel()
 	for section, definitions := range ev.loaded {
 		if section == "logger" {
 			continue
 		}
-		own[section] = make(model.AssertionMap, len(definitions))
+		own[section] = make(casbinmodel.AssertionMap, len(definitions))
 		for key, d := range definitions {
-			own[section][key] = &model.Assertion{
+			own[section][key] = &casbinmodel.Assertion{
 				Key: d.Key, Value: d.Value, Tokens: d.Tokens, ParamsTokens: d.ParamsTokens,
 				Policy: d.Policy, PolicyMap: d.PolicyMap, FieldIndexMap: map[string]int{},
 			}
@@ -143,7 +143,7 @@ type ruleSource struct{ rules []rule }
 
 var errReadOnly = errors.New("the rules of a snapshot do not change")
 
-func (s *ruleSource) LoadPolicy(m model.Model) error {
+func (s *ruleSource) LoadPolicy(m casbinmodel.Model) error {
 	for i := range s.rules {
 		if err := persist.LoadPolicyArray(s.rules[i].row, m); err != nil {
 			return fmt.Errorf("line %d: %w", s.rules[i].line, err)
@@ -152,7 +152,7 @@ func (s *ruleSource) LoadPolicy(m model.Model) error {
 	return nil
 }
 
-func (*ruleSource) SavePolicy(model.Model) error                              { return errReadOnly }
+func (*ruleSource) SavePolicy(casbinmodel.Model) error                              { return errReadOnly }
 func (*ruleSource) AddPolicy(string, string, []string) error                  { return errReadOnly }
 func (*ruleSource) RemovePolicy(string, string, []string) error               { return errReadOnly }
 func (*ruleSource) RemoveFilteredPolicy(string, string, int, ...string) error { return errReadOnly }
@@ -161,7 +161,7 @@ func (*ruleSource) RemoveFilteredPolicy(string, string, int, ...string) error { 
 func bySubject(text string, links []rule, policy string) func([]*rule) ([]*rule, error) {
 	return func(rules []*rule) (ordered []*rule, err error) {
 		defer recovered(&err)
-		m, err := model.NewModelFromString(text)
+		m, err := casbinmodel.NewModelFromString(text)
 		if err != nil {
 			return nil, err
 		}

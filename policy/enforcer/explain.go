@@ -182,7 +182,7 @@ func (x *explaining) link(definition, name, role, domain string) policy.Rule {
 		if r.ptype() != definition || r.fields()[0] != name || r.fields()[1] != role {
 			return true
 		}
-		if x.query.within.program.names.roles[definition].names > 2 && r.fields()[2] != domain && x.query.within.graphs[definition].domains == nil {
+		if x.query.within.program.names.roles[definition].names > 2 && r.fields()[2] != domain && !x.query.within.graphs[definition].takesPatterns() {
 			return true
 		}
 		found = x.ruleOf(&r)

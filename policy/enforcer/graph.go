@@ -80,6 +80,18 @@ func (g *roleGraph) with(s *symbols, definition role, added, removed []*rule) *r
 	return changed
 }
 
+// takesPatterns reports whether the domains of links may be patterns.
+func (g *roleGraph) takesPatterns() bool { return g.domains != nil }
+
+// matching appends the domains that are patterns and match a domain.
+func (g *roleGraph) matching(domain string, found []symbol) []symbol {
+	if g.domains == nil {
+		return found
+	}
+	return g.domains.of(domain, found)
+}
+
+// of returns what a user is linked to in a domain, by their key.
 func (g *roleGraph) of(key uint64) []uint32 {
 	if roles, ok := g.changed[key]; ok {
 		return roles

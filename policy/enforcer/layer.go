@@ -118,7 +118,7 @@ func (l *layer) linear() string {
 		return l.needs.never
 	}
 	for column, index := range l.patterns {
-		if count := len(index.asks.symbols[""]); count > maxAsked {
+		if count := index.unindexed(); count > maxAsked {
 			return fmt.Sprintf("%d patterns of %s that begin with no plain text", count, column.function)
 		}
 	}

@@ -93,9 +93,12 @@ func (l *layered) matcher(function string, pattern symbol) matcher {
 		if layer == nil {
 			continue
 		}
-		for _, index := range layer.patterns {
-			if index.function == function && index.matchers[pattern] != nil {
-				return index.matchers[pattern]
+		for column, index := range layer.patterns {
+			if column.function != function {
+				continue
+			}
+			if compiled := index.compiled(pattern); compiled != nil {
+				return compiled
 			}
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/casbin/casbin/v2"
-	"github.com/casbin/casbin/v2/model"
+	casbinmodel "github.com/casbin/casbin/v2/model"
 	"github.com/casbin/casbin/v2/rbac"
 	defaultrolemanager "github.com/casbin/casbin/v2/rbac/default-role-manager"
 	"github.com/casbin/casbin/v2/util"
@@ -30,7 +30,7 @@ type roleLinks struct {
 
 // newRoleLinks returns the links that were loaded, by the key of their definition. The definitions come as
 // the model's text has them, since a loaded model has lost what it knew of conditions.
-func newRoleLinks(loaded *casbin.Enforcer, definitions model.AssertionMap, tokenRoles bool) (map[string]*roleLinks, error) {
+func newRoleLinks(loaded *casbin.Enforcer, definitions casbinmodel.AssertionMap, tokenRoles bool) (map[string]*roleLinks, error) {
 	links := make(map[string]*roleLinks, len(definitions))
 	for key := range definitions {
 		links[key] = &roleLinks{whole: loaded.GetNamedRoleManager(key), conditional: len(definitions[key].ParamsTokens) > 0}

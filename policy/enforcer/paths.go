@@ -64,10 +64,7 @@ func (q *query) paths(n *node) []rolePath {
 // shortest returns the shortest way by role links: of is a name, a role and a domain.
 func (q *query) shortest(graph *roleGraph, definition string, of []string) []string {
 	within := q.within
-	domains := []symbol{within.find(of[2])}
-	if graph.domains != nil {
-		domains = graph.domains.of(of[2], domains)
-	}
+	domains := graph.matching(of[2], []symbol{within.find(of[2])})
 	from := map[string]string{of[0]: of[0]}
 	queue := []string{of[0]}
 	for len(queue) > 0 && from[of[1]] == "" {

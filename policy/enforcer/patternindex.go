@@ -58,27 +58,27 @@ func newPatternIndex(s *symbols, function string, patterns []symbol) (*patternIn
 	return x, nil
 }
 
-func (x *patternIndex) add(pattern string, id symbol, compiled matcher) {
+func (x *patternIndex) add(text string, id symbol, compiled matcher) {
 	switch x.function {
 	case "keyMatch":
-		if prefix, _, ok := strings.Cut(pattern, "*"); ok {
+		if prefix, _, ok := strings.Cut(text, "*"); ok {
 			x.begins.add(prefix, id)
 		} else {
-			x.equal[pattern] = append(x.equal[pattern], id)
+			x.equal[text] = append(x.equal[text], id)
 		}
 	case "ipMatch":
 		x.addAddress(id, compiled)
 	case "globMatch":
-		prefix := pattern[:len(pattern)-len(strings.TrimLeft(pattern, ordinary))]
+		prefix := text[:len(text)-len(strings.TrimLeft(text, ordinary))]
 		x.asks.add(strings.TrimRight(prefix, "/"), id) // a/** matches a too
 	case "regexMatch":
-		x.asks.add(literalPrefix(pattern), id)
+		x.asks.add(literalPrefix(text), id)
 	default:
-		if s, ok := newSegments(x.function, pattern); ok {
+		if s, ok := newSegments(x.function, text); ok {
 			x.shapes.add(s, x.function == "keyMatch4", id) // where equal names stand for equal texts
 			return
 		}
-		x.asks.add(literalPrefix(expressionOf(x.function, pattern)), id)
+		x.asks.add(literalPrefix(expressionOf(x.function, text)), id)
 	}
 }
 
@@ -138,6 +138,12 @@ func (x *patternIndex) matching(key string, buffer []symbol, m *meter) ([]symbol
 	}
 	return buffer, nil
 }
+
+// compiled returns a pattern, or nil for a text that is none.
+func (x *patternIndex) compiled(id symbol) matcher { return x.matchers[id] }
+
+// unindexed returns how many patterns begin with nothing that could be looked up, so that each is asked.
+func (x *patternIndex) unindexed() int { return len(x.asks.symbols[""]) }
 
 func (x *patternIndex) find(key string, found []symbol, m *meter) ([]symbol, error) {
 	start := len(found)

@@ -121,9 +121,7 @@ const maxForgotten = 8
 func (f *frame) hold(held *heldRoles, most int) bool {
 	graph, start := f.within.graphs[held.definition], len(f.symbols)
 	f.symbols = append(f.symbols, f.within.find(held.domain))
-	if graph.domains != nil {
-		f.symbols = graph.domains.of(held.domain, f.symbols)
-	}
+	f.symbols = graph.matching(held.domain, f.symbols)
 	domains := len(f.symbols)
 	for _, role := range held.brought {
 		if id := f.within.find(role); id != noSymbol && role != "" {

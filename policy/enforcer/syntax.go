@@ -287,10 +287,10 @@ func newPatternCall(call *node) (*node, error) {
 	if !ok || at >= len(call.args) {
 		return call, nil
 	}
-	switch pattern := call.args[at]; {
-	case pattern.op == opPolicy:
-	case pattern.op == opLiteral && pattern.literal.kind == isString && call.name != "eval":
-		compiled, err := newMatcher(call.name, pattern.literal.text)
+	switch what := call.args[at]; {
+	case what.op == opPolicy:
+	case what.op == opLiteral && what.literal.kind == isString && call.name != "eval":
+		compiled, err := newMatcher(call.name, what.literal.text)
 		if err != nil {
 			return nil, err
 		}

@@ -15,19 +15,19 @@ const (
 
 // wider appends patterns that may match all that the pattern matches. A pattern is matched by those wider than it as if it
 // were a text, and an expression that matches a few texts by those that match these.
-func (x *patternIndex) wider(pattern string, found []symbol) []symbol {
-	texts := []string{pattern}
+func (x *patternIndex) wider(text string, found []symbol) []symbol {
+	texts := []string{text}
 	switch x.function {
 	case "regexMatch":
-		if few, ok := textsOf(x.function, pattern); ok {
+		if few, ok := textsOf(x.function, text); ok {
 			texts = few[:1]
 		}
 	case "ipMatch":
-		if address, _, err := net.ParseCIDR(pattern); err == nil {
+		if address, _, err := net.ParseCIDR(text); err == nil {
 			texts[0] = address.String()
 		}
 	}
-	text := texts[0]
+	text = texts[0]
 	found = append(found, some(x.equal[text])...)
 	for _, length := range x.begins.lengths {
 		if length > len(text) {
