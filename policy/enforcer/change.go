@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 	"unsafe"
+
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/compiled"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/model"
 )
 
 const (
@@ -22,7 +25,7 @@ type hunk struct {
 
 // change makes of the enforcer before one of the policy now, in time in proportion to what has changed. It
 // returns false where that cannot be done, or would not tell all that reading the whole policy tells.
-func (e *Enforcer) change(cfg Config, m *modelDefinition, onPolicy *report) bool {
+func (e *Enforcer) change(cfg Config, m *model.Model, onPolicy *model.Report) bool {
 	before := cfg.Previous
 	if before == nil || !before.canChange(cfg) {
 		return false
@@ -31,34 +34,34 @@ func (e *Enforcer) change(cfg Config, m *modelDefinition, onPolicy *report) bool
 	if err != nil {
 		return false
 	}
-	c := &changing{Enforcer: before, model: m, report: &report{file: onPolicy.file}}
+	c := &changing{Enforcer: before, model: m, report: &model.Report{File: onPolicy.File}}
 	changed, err := c.apply(hunks)
-	if err != nil || len(c.report.findings) > 0 {
+	if err != nil || len(c.report.Findings) > 0 {
 		return false // what is found is reported with all else
 	}
 	e.compiled, e.rules, e.queries, e.linear = changed, c.rules, before.queries, before.linear
-	e.asked = changed.count
+	e.asked = changed.Count
 	e.origin, e.incremental = newOrigin(cfg), true
 	return true
 }
 
 // isIncremental reports whether changes of the policy can be taken alone. They cannot where a change may move other
 // rules, or where it may bring back a rule that was left out.
-func (e *Enforcer) isIncremental(m *modelDefinition, read int) bool {
-	if e.compiled == nil || e.compiled.program.priorityColumn >= 0 || m.sortsBySubject() || read != len(e.rules.base) {
+func (e *Enforcer) isIncremental(m *model.Model, read int) bool {
+	if e.compiled == nil || e.compiled.Program.PriorityColumn >= 0 || m.SortsBySubject() || read != len(e.rules.base) {
 		return false
 	}
-	for _, definition := range m.roles {
-		if definition.names > 3 || definition.conditions > 0 {
+	for _, definition := range m.Roles {
+		if definition.Names > 3 || definition.Conditions > 0 {
 			return false
 		}
 	}
-	return slices.IsSortedFunc(e.rules.base, func(a, b rule) int { return a.line - b.line })
+	return slices.IsSortedFunc(e.rules.base, func(a, b model.Rule) int { return a.Line - b.Line })
 }
 
 // canChange reports whether what the enforcer was built of, but for the policy, is what it would be built of now.
 func (e *Enforcer) canChange(cfg Config) bool {
-	return e.compiled != nil && e.incremental && e.allowIfEmpty == cfg.AllowIfEmpty && e.context == cfg.Context.withDefaults() &&
+	return e.compiled != nil && e.incremental && e.allowIfEmpty == cfg.AllowIfEmpty && e.context == cfg.Context.WithDefaults() &&
 		(e.roles != nil) == (cfg.Roles != nil) && string(cfg.Model.Data) == e.model && (cfg.Table != nil) == e.rules.table
 }
 
@@ -79,16 +82,16 @@ func (e *Enforcer) hunks(cfg Config) ([]hunk, error) {
 	if cfg.Table != nil {
 		return rowHunks(e.origin.rows, cfg.Table.Rows)
 	}
-	r := &report{}
+	r := &model.Report{}
 	h, err := textHunk(e.origin.text, cfg.Policy.Data, r)
-	if err != nil || len(r.findings) > 0 {
-		return nil, errWhole
+	if err != nil || len(r.Findings) > 0 {
+		return nil, compiled.ErrWhole
 	}
 	return []hunk{h}, nil
 }
 
 // textHunk returns the lines in which the texts differ.
-func textHunk(before string, now []byte, r *report) (hunk, error) {
+func textHunk(before string, now []byte, r *model.Report) (hunk, error) {
 	start := commonPrefix(before, now)
 	start = strings.LastIndexByte(before[:start], '\n') + 1
 	rest, restNow := before[start:], now[start:]
@@ -99,12 +102,12 @@ func textHunk(before string, now []byte, r *report) (hunk, error) {
 		end = 0
 	}
 	gone, come := rest[:len(rest)-end], restNow[:len(restNow)-end]
-	if len(come) > maxAdded*maxRuleLine/8 {
-		return hunk{}, errWhole
+	if len(come) > maxAdded*model.MaxRuleLine/8 {
+		return hunk{}, compiled.ErrWhole
 	}
-	rules := readRules(slices.Clone(come), r) // which hold on to what they were read from
+	rules := model.ReadRules(slices.Clone(come), r) // which hold on to what they were read from
 	if len(rules) > maxAdded {
-		return hunk{}, errWhole
+		return hunk{}, compiled.ErrWhole
 	}
 	from := strings.Count(before[:start], "\n")
 	return hunk{from, from + countLines(gone), piece{count: countLines(string(come)), rules: rules}}, nil
@@ -161,14 +164,14 @@ func rowHunks(before, now []Row) ([]hunk, error) {
 				i++
 			}
 			if come {
-				h.added.rules = append(h.added.rules, newRowRule(&now[j]))
+				h.added.rules = append(h.added.rules, model.NewRowRule(&now[j]))
 				h.added.count++
 				j++
 			}
 		}
 		h.to = i
 		if hunks = append(hunks, h); len(hunks) > maxPieces || h.added.count > maxAdded {
-			return nil, errWhole
+			return nil, compiled.ErrWhole
 		}
 	}
 	return hunks, nil
@@ -196,14 +199,14 @@ func sameRow(a, b *Row) bool {
 // changing makes one policy of another.
 type changing struct {
 	*Enforcer // of the policy before
-	model     *modelDefinition
-	report    *report
+	model     *model.Model
+	report    *model.Report
 	rules     *ruleSet // after
-	gone      []rule
-	come      []rule
+	gone      []model.Rule
+	come      []model.Rule
 }
 
-func (c *changing) apply(hunks []hunk) (*layered, error) {
+func (c *changing) apply(hunks []hunk) (*compiled.Policy, error) {
 	p := c.Enforcer.rules.pieces
 	for _, h := range slices.Backward(hunks) {
 		_, rest := p.split(h.from)
@@ -214,7 +217,7 @@ func (c *changing) apply(hunks []hunk) (*layered, error) {
 	}
 	c.rules = c.Enforcer.rules.with(p)
 	if p.added() > maxAdded || len(p) > maxPieces || len(c.gone) > maxAdded {
-		return nil, errWhole
+		return nil, compiled.ErrWhole
 	}
 	if err := c.check(); err != nil {
 		return nil, err
@@ -223,26 +226,26 @@ func (c *changing) apply(hunks []hunk) (*layered, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.compiled.with(&difference{roles: c.model.roles, gone: c.gone, come: c.come, runs: runs})
+	return c.compiled.With(&compiled.Difference{Roles: c.model.Roles, Gone: c.gone, Come: c.come, Runs: runs})
 }
 
 // runs returns what the rules for the matcher are now.
-func (c *changing) runs() ([]run, error) {
-	var all []run
+func (c *changing) runs() ([]compiled.Run, error) {
+	var all []compiled.Run
 	for i, p := range c.rules.pieces {
 		if p.base {
-			all = append(all, run{kept: true, from: c.place(p.start), to: c.place(p.start + p.count)})
+			all = append(all, compiled.Run{Kept: true, From: c.place(p.start), To: c.place(p.start + p.count)})
 			continue
 		}
-		var added []rule
+		var added []model.Rule
 		for j := range p.rules {
-			if ptype := p.rules[j].ptype(); ptype == c.context.Policy {
+			if ptype := p.rules[j].Type(); ptype == c.context.Policy {
 				added = append(added, c.rules.addedAt(i, &p.rules[j]))
-			} else if _, ok := c.compiled.graphs[ptype]; !ok {
-				return nil, errWhole // of a definition that is not in use
+			} else if _, ok := c.compiled.Graphs[ptype]; !ok {
+				return nil, compiled.ErrWhole // of a definition that is not in use
 			}
 		}
-		all = append(all, run{added: added})
+		all = append(all, compiled.Run{Added: added})
 	}
 	return all, nil
 }
@@ -251,14 +254,14 @@ func (c *changing) runs() ([]run, error) {
 func (c *changing) place(unit int) int {
 	at := c.rules.index(unit)
 	if at == len(c.rules.base) {
-		return c.compiled.before(math.MaxInt)
+		return c.compiled.Before(math.MaxInt)
 	}
-	return c.compiled.before(c.rules.base[at].line)
+	return c.compiled.Before(c.rules.base[at].Line)
 }
 
 // plain returns the rules without where they stand now.
-func (s *ruleSet) plain() []rule {
-	var rules []rule
+func (s *ruleSet) plain() []model.Rule {
+	var rules []model.Rule
 	for i := range s.pieces {
 		rules = append(rules, s.rulesOf(i)...)
 	}
@@ -268,16 +271,16 @@ func (s *ruleSet) plain() []rule {
 // check checks the rules that have come as reading the whole policy would. Where it would find anything, the
 // whole is read.
 func (c *changing) check() error {
-	check := newRuleCheck(c.model, c.report, len(c.come))
+	check := model.NewRuleCheck(c.model, c.report, len(c.come))
 	for i := range c.come {
 		r := &c.come[i]
-		if !c.report.checkText(r.text, place{line: r.line}) || slices.ContainsFunc(r.row, func(field string) bool { return strings.Contains(field, ",") }) {
-			return errWhole
+		if !c.report.CheckText(r.Text, model.Place{Line: r.Line}) || slices.ContainsFunc(r.Row, func(field string) bool { return strings.Contains(field, ",") }) {
+			return compiled.ErrWhole
 		}
-		check.check(r)
+		check.Check(r)
 	}
-	if len(c.report.findings) > 0 {
-		return errWhole
+	if len(c.report.Findings) > 0 {
+		return compiled.ErrWhole
 	}
 	return nil
 }

@@ -2,35 +2,18 @@
 // ordinary Casbin policy, with the verdict that Casbin would give, in a time that hardly depends on the
 // number of rules. An [Enforcer] is the stage "authorize" of a route's pipeline.
 //
-// Strict readers come first. They say where each definition and each rule stands and what is wrong with it, and
-// refuse what Casbin would read as something else or drop without a word:
+// Below this package are those that it is made of, from the text of a model to a verdict:
 //
-//	definitions.go   model text → definitions with positions
-//	model.go         definitions → a model that is known to be whole
-//	expression.go    matchers and rules for eval: fields, functions, syntax
-//	rules.go         policy text, or rows of a table → rules with positions
-//	check.go         rules against the model; patterns.go their patterns; chains.go their role links
+//	internal/model        the strict readers of models and policies
+//	internal/matcher      the matcher as a tree, and what of it can be looked up
+//	internal/pattern      the patterns of Casbin's functions
+//	internal/index        what finds texts, patterns, roles and rules
+//	internal/compiled     all of that put together: a policy that decides
+//	internal/interpreted  Casbin itself, for matchers that are not compiled; [Enforcer.Linear] says which and why
 //
-// Then the matcher is compiled, once:
-//
-//	syntax.go        a tree, read from the tokens of Casbin's own parser
-//	plan.go          its alternatives, and in each what can be looked up in which field of the rules
-//	kinds.go         what a request must be for the matcher to have a result whatever the rule is
-//	program.go       all of that together
-//
-// and the rules are indexed, in memory that the garbage collector does not walk:
-//
-//	symbols.go       texts → numbers; postings.go numbers → rules
-//	roles.go         role links; prefixes.go, shapes.go, patternindex.go patterns
-//	layer.go         the rules of a policy with their indexes
-//	change.go        what differs from the policy before, as a small layer above the large one; pieces.go where it stands
-//
-// A request is decided so: values.go makes of it what a matcher compares; search.go finds the first rule that
-// allows and the first that denies, and asks evaluate.go, value.go and functions.go about what no index knows;
-// layered.go has the verdict by Casbin's effects. Where the request is such that Casbin could return an error,
-// layered.go asks rule by rule instead, as Casbin does, so that the error comes when Casbin's would. explain.go
-// and lint.go say why. A matcher that is not compiled is evaluated by Casbin itself, in casbin.go and links.go;
-// [Enforcer.Linear] says where and why that, or any other look at every rule, is so.
+// Here it is made what others see: enforcer.go builds the policy and answers requests, of which values.go makes what a
+// matcher compares; change.go takes what differs from the policy before as a change of that, and pieces.go knows where its
+// rules stand; explain.go and lint.go say why.
 //
 // What this package guarantees:
 //

@@ -10,6 +10,10 @@ import (
 	"sync"
 
 	"github.com/kasbah-authz/kasbah/policy"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/compiled"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/index"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/interpreted"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/model"
 )
 
 // maxRoles bounds the roles that one caller brings along.
@@ -35,6 +39,12 @@ type Table struct {
 	// Rows are in the order in which Casbin's adapters load them: by ID.
 	Rows []Row
 }
+
+// Row is one row of a table of rules, as Casbin's adapters for databases write them.
+type Row = model.Row
+
+// Context says which definitions of a model decide, for a model that has several of a kind.
+type Context = model.Context
 
 // Config is what an [Enforcer] is built of.
 type Config struct {
@@ -82,9 +92,9 @@ type Enforcer struct {
 	incremental  bool
 	origin       origin
 
-	compiled  *layered // nil where Casbin evaluates
+	compiled  *compiled.Policy // nil where Casbin evaluates
 	queries   *sync.Pool
-	evaluator *evaluator
+	evaluator *interpreted.Evaluator
 }
 
 type requestField struct {
@@ -104,7 +114,7 @@ func New(cfg Config) (*Enforcer, policy.Findings) {
 	if cfg.Table != nil {
 		cfg.Policy.File = cfg.Table.Name
 	}
-	onModel, onPolicy := &report{file: cfg.Model.File}, &report{file: cfg.Policy.File}
+	onModel, onPolicy := &model.Report{File: cfg.Model.File}, &model.Report{File: cfg.Policy.File}
 	e := build(cfg, onModel, onPolicy)
 	findings := append(ordered(onModel), ordered(onPolicy)...)
 	if findings.Err() != nil {
@@ -113,50 +123,50 @@ func New(cfg Config) (*Enforcer, policy.Findings) {
 	return e, findings
 }
 
-func readPolicy(cfg Config, r *report) []rule {
+func readPolicy(cfg Config, r *model.Report) []model.Rule {
 	if cfg.Table != nil {
-		return readRows(cfg.Table.Rows, r)
+		return model.ReadRows(cfg.Table.Rows, r)
 	}
-	return readRules(cfg.Policy.Data, r)
+	return model.ReadRules(cfg.Policy.Data, r)
 }
 
-func ordered(r *report) policy.Findings {
-	slices.SortStableFunc(r.findings, func(a, b *policy.Finding) int {
+func ordered(r *model.Report) policy.Findings {
+	slices.SortStableFunc(r.Findings, func(a, b *policy.Finding) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	return r.findings
+	return r.Findings
 }
 
-func build(cfg Config, onModel, onPolicy *report) *Enforcer {
-	m := readModel(cfg.Model.Data, cfg.Context, onModel)
+func build(cfg Config, onModel, onPolicy *model.Report) *Enforcer {
+	m := model.Read(cfg.Model.Data, cfg.Context, onModel)
 	if m == nil {
 		readPolicy(cfg, onPolicy) // for what is wrong with it too
 		return nil
 	}
-	checkLiterals(m, onModel)
+	model.CheckLiterals(m, onModel)
 	if !cfg.AllowIfEmpty {
-		checkDeniable(m, onModel)
+		model.CheckDeniable(m, onModel)
 	}
-	matcher := m.byKey[m.context.Matcher]
+	matcher := m.ByKey[m.Context.Matcher]
 	e := &Enforcer{
-		name: cfg.Name, roles: cfg.Roles, byRule: asksRules(matcher.value, m.context.Policy), policyFile: cfg.Policy.File,
-		model: string(cfg.Model.Data), context: m.context, allowIfEmpty: cfg.AllowIfEmpty,
+		name: cfg.Name, roles: cfg.Roles, byRule: model.AsksRules(matcher.Value, m.Context.Policy), policyFile: cfg.Policy.File,
+		model: string(cfg.Model.Data), context: m.Context, allowIfEmpty: cfg.AllowIfEmpty,
 	}
-	e.matcher = policy.Rule{Text: matcher.key + " = " + matcher.value, Position: onModel.position(matcher.at)}
+	e.matcher = policy.Rule{Text: matcher.Key + " = " + matcher.Value, Position: onModel.Position(matcher.At)}
 	e.readFields(cfg, m, onModel)
-	if err := compareReading(string(cfg.Model.Data), m); err != nil {
-		onModel.errorf(place{1, 1}, "%v", err)
+	if err := model.CompareReading(string(cfg.Model.Data), m); err != nil {
+		onModel.Errorf(model.Place{Line: 1, Column: 1}, "%v", err)
 	}
-	if !onModel.failed() && e.change(cfg, m, onPolicy) {
+	if !onModel.Failed() && e.change(cfg, m, onPolicy) {
 		return e
 	}
 	read := readPolicy(cfg, onPolicy)
-	rules := checkRules(read, m, onPolicy)
-	if onModel.failed() || onPolicy.failed() {
+	rules := model.CheckRules(read, m, onPolicy)
+	if onModel.Failed() || onPolicy.Failed() {
 		return nil
 	}
 	if err := e.compile(cfg, m, rules, onModel); err != nil {
-		onPolicy.errorf(place{}, "loading the rules: %v", err)
+		onPolicy.Errorf(model.Place{}, "loading the rules: %v", err)
 		return nil
 	}
 	e.origin = newOrigin(cfg)
@@ -167,78 +177,78 @@ func build(cfg Config, onModel, onPolicy *report) *Enforcer {
 	e.rules = newRuleSet(rules, units, cfg.Table != nil)
 	if e.compiled != nil && cfg.Table == nil {
 		forget(rules)
-		forget(e.compiled.layers[0].rules)
+		forget(e.compiled.Layers[0].Rules)
 	}
 	e.incremental = e.isIncremental(m, len(read))
 	if e.asked == 0 {
-		checkEmpty(m, cfg.AllowIfEmpty, e.allowsAnyone, onPolicy)
+		model.CheckEmpty(m, cfg.AllowIfEmpty, e.allowsAnyone, onPolicy)
 	}
 	return e
 }
 
 // forget drops the fields of rules whose text has them too: four million strings of a million rules, which take room
 // and the garbage collector's time.
-func forget(rules []rule) {
+func forget(rules []model.Rule) {
 	for i := range rules {
-		rules[i].row = nil
+		rules[i].Row = nil
 	}
 }
 
 // compile makes the rules ready to be asked: indexed where the matcher can be compiled, else in Casbin.
-func (e *Enforcer) compile(cfg Config, m *modelDefinition, rules []rule, onModel *report) error {
+func (e *Enforcer) compile(cfg Config, m *model.Model, rules []model.Rule, onModel *model.Report) error {
 	for i := range rules {
-		if rules[i].ptype() == m.context.Policy {
+		if rules[i].Type() == m.Context.Policy {
 			e.asked++
 		}
 	}
-	program, err := newProgram(m)
+	program, err := compiled.NewProgram(m)
 	if err != nil {
 		e.linear = err.Error()
-		onModel.warnf(m.byKey[m.context.Matcher].place(0), "Casbin evaluates this matcher, rule by rule: %v", err)
-		e.evaluator, err = newEvaluator(string(cfg.Model.Data), rules, m.context, cfg.Roles != nil)
+		onModel.Warnf(m.ByKey[m.Context.Matcher].Place(0), "Casbin evaluates this matcher, rule by rule: %v", err)
+		e.evaluator, err = interpreted.New(string(cfg.Model.Data), rules, m.Context, cfg.Roles != nil)
 		return err
 	}
-	order := byPriority(program.priorityColumn)
-	if m.sortsBySubject() {
-		order = inTurn(bySubject(string(cfg.Model.Data), rules, m.context.Policy), order)
+	order := compiled.ByPriority(program.PriorityColumn)
+	if m.SortsBySubject() {
+		order = compiled.InTurn(interpreted.BySubject(string(cfg.Model.Data), rules, m.Context.Policy), order)
 	}
 	ownRoles := ""
-	if _, ok := m.roles["g"]; ok && cfg.Roles != nil {
+	if _, ok := m.Roles["g"]; ok && cfg.Roles != nil {
 		ownRoles = "g"
 	}
-	e.compiled, err = newLayered(program, rules, ownRoles, order)
+	e.compiled, err = compiled.New(program, rules, ownRoles, order)
 	if err != nil {
 		return err
 	}
-	e.queries = &sync.Pool{New: func() any { return &query{} }}
-	e.linear = e.compiled.linear
+	e.queries = &sync.Pool{New: func() any { return &compiled.Query{} }}
+	e.linear = e.compiled.Linear
 	if e.linear != "" {
-		onModel.warnf(m.byKey[m.context.Matcher].place(0), "every rule is looked at, because of %s", e.linear)
+		onModel.Warnf(m.ByKey[m.Context.Matcher].Place(0), "every rule is looked at, because of %s", e.linear)
 	}
 	return nil
 }
 
 // readFields binds each field of the request definition to what computes it.
-func (e *Enforcer) readFields(cfg Config, m *modelDefinition, r *report) {
-	definition := m.requests[m.context.Request]
+func (e *Enforcer) readFields(cfg Config, m *model.Model, r *model.Report) {
+	definition := m.Requests[m.Context.Request]
 	for _, f := range definition {
-		value := cfg.Fields[f.name]
+		value := cfg.Fields[f.Name]
 		if value == nil {
-			value = defaultFields[f.name]
+			value = defaultFields[f.Name]
 		}
 		if value == nil {
-			r.errorf(f.at, "enforcer %q does not say what the request's field %s is", cfg.Name, f.name)
+			r.Errorf(f.At, "enforcer %q does not say what the request's field %s is", cfg.Name, f.Name)
 		}
-		e.fields = append(e.fields, requestField{f.name, value})
+		e.fields = append(e.fields, requestField{f.Name, value})
 	}
 	for name := range cfg.Fields {
-		if fieldIndex(definition, name) < 0 {
-			r.errorf(m.byKey[m.context.Request].at, "enforcer %q says what the field %q is, which the request definition does not have", cfg.Name, name)
+		if model.FieldIndex(definition, name) < 0 {
+			r.Errorf(m.ByKey[m.Context.Request].At, "enforcer %q says what the field %q is, which the request definition does not have", cfg.Name, name)
 		}
 	}
-	e.subject = max(fieldIndex(definition, "sub"), 0)
-	if _, ok := m.roles["g"]; !ok && cfg.Roles != nil {
-		r.warnf(m.byKey[m.context.Request].at, "the caller's roles have no effect, because the model has no role definition")
+	e.subject = max(model.FieldIndex(definition, "sub"), 0)
+	if _, ok := m.Roles["g"]; !ok && cfg.Roles != nil {
+		r.Warnf(m.ByKey[m.Context.Request].At, "the caller's roles have no effect, because the model has no role definition")
 	}
 }
 
@@ -268,12 +278,12 @@ func (e *Enforcer) Linear() string { return e.linear }
 // All yields the rules in force, in the order of the policy.
 func (e *Enforcer) All() iter.Seq[policy.Rule] {
 	return func(yield func(policy.Rule) bool) {
-		e.rules.all(func(r rule) bool { return yield(e.ruleOf(&r)) })
+		e.rules.all(func(r model.Rule) bool { return yield(e.ruleOf(&r)) })
 	}
 }
 
-func (e *Enforcer) ruleOf(r *rule) policy.Rule {
-	return policy.Rule{Text: r.text, Position: policy.Position{File: e.policyFile, Line: r.line, Column: r.column}}
+func (e *Enforcer) ruleOf(r *model.Rule) policy.Rule {
+	return policy.Rule{Text: r.Text, Position: policy.Position{File: e.policyFile, Line: r.Line, Column: r.Column}}
 }
 
 // Evaluate permits the request or denies it, with the rule that decided. Where the model or a field cannot
@@ -304,31 +314,31 @@ func (e *Enforcer) Evaluate(ctx context.Context, req *policy.Request, principal 
 }
 
 // decide gives the verdict on a request, and the rule that it comes from, or else why no rule allows.
-func (e *Enforcer) decide(ctx context.Context, values []any, roles []string, noWait bool) (allowed bool, decided *rule, detail string, err error) {
+func (e *Enforcer) decide(ctx context.Context, values []any, roles []string, noWait bool) (allowed bool, decided *model.Rule, detail string, err error) {
 	if e.compiled == nil {
-		if noWait && e.asked > maxUnwaited {
+		if noWait && e.asked > index.MaxUnwaited {
 			return false, nil, "", policy.ErrWouldWait
 		}
-		allowed, decided, err = e.evaluator.decide(values, roles, e.subject)
+		allowed, decided, err = e.evaluator.Decide(values, roles, e.subject)
 		return allowed, decided, "", err
 	}
-	q := e.queries.Get().(*query) //nolint:forcetypeassert // the pool holds nothing else
+	q := e.queries.Get().(*compiled.Query) //nolint:forcetypeassert // the pool holds nothing else
 	defer e.queries.Put(q)
-	defer q.forget()
-	q.ask(e.compiled, values, roles, e.subject)
-	q.meter = meter{ctx: ctx, noWait: noWait}
-	v, err := q.decide()
-	if v.by.layer == nil {
-		return v.allowed, nil, q.unmet, err
+	defer q.Forget()
+	q.Ask(e.compiled, values, roles, e.subject)
+	q.Meter = index.Meter{Context: ctx, NoWait: noWait}
+	v, err := q.Decide()
+	if v.By.Layer == nil {
+		return v.Allowed, nil, q.Unmet, err
 	}
-	return v.allowed, e.standing(v.by), "", err
+	return v.Allowed, e.standing(v.By), "", err
 }
 
 func (e *Enforcer) fault(err error) error {
 	return &policy.StageError{Reason: policy.PolicyError, Err: fmt.Errorf("enforcer %q: %w", e.name, err)}
 }
 
-func (e *Enforcer) outcome(allowed bool, decided *rule, detail string) policy.Outcome {
+func (e *Enforcer) outcome(allowed bool, decided *model.Rule, detail string) policy.Outcome {
 	var by policy.Rule
 	switch {
 	case allowed && !e.byRule:

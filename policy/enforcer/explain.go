@@ -4,6 +4,10 @@ import (
 	"context"
 
 	"github.com/kasbah-authz/kasbah/policy"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/compiled"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/index"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/matcher"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/model"
 )
 
 // maxExplained bounds the rules of each kind that an explanation names.
@@ -80,11 +84,11 @@ func (e *Enforcer) Explain(ctx context.Context, req *policy.Request, principal *
 		x.Casbin = e.linear
 		return x
 	}
-	q := &query{frame: frame{meter: meter{ctx: ctx}}}
-	q.ask(e.compiled, values, x.Roles, e.subject)
-	explaining := &explaining{Enforcer: e, query: q, explanation: x, ways: ways(e.compiled.program.matcher)}
+	q := &compiled.Query{Frame: compiled.Frame{Meter: index.Meter{Context: ctx}}}
+	q.Ask(e.compiled, values, x.Roles, e.subject)
+	explaining := &explaining{Enforcer: e, query: q, explanation: x, ways: matcher.Ways(e.compiled.Program.Matcher)}
 	if e.byRule {
-		for at := range e.compiled.inOrder() {
+		for at := range e.compiled.InOrder() {
 			if ctx.Err() != nil {
 				return x
 			}
@@ -96,15 +100,15 @@ func (e *Enforcer) Explain(ctx context.Context, req *policy.Request, principal *
 
 type explaining struct {
 	*Enforcer
-	query       *query
+	query       *compiled.Query
 	explanation *Explanation
-	ways        [][]*node
+	ways        [][]*matcher.Node
 }
 
 // look takes note of one rule, if the matcher holds for it or misses by one condition.
-func (x *explaining) look(at rank) {
-	x.query.row = at.layer.row(at.number)
-	var missed *node
+func (x *explaining) look(at compiled.Rank) {
+	x.query.Row = at.Layer.Row(at.Number)
+	var missed *matcher.Node
 	for _, conditions := range x.ways {
 		failed := x.failed(conditions)
 		if len(failed) == 0 {
@@ -121,10 +125,10 @@ func (x *explaining) look(at rank) {
 }
 
 // failed returns the conditions that do not hold, up to two.
-func (x *explaining) failed(conditions []*node) []*node {
-	var failed []*node
+func (x *explaining) failed(conditions []*matcher.Node) []*matcher.Node {
+	var failed []*matcher.Node
 	for _, condition := range conditions {
-		if !x.query.satisfied(condition) {
+		if !x.query.Satisfied(condition) {
 			if failed = append(failed, condition); len(failed) > 1 {
 				break
 			}
@@ -133,44 +137,44 @@ func (x *explaining) failed(conditions []*node) []*node {
 	return failed
 }
 
-func (x *explaining) match(at rank, conditions []*node) {
+func (x *explaining) match(at compiled.Rank, conditions []*matcher.Node) {
 	x.explanation.Matching++
 	if len(x.explanation.Matches) == maxExplained {
 		return
 	}
-	m := Match{Rule: x.ruleOf(x.standing(at)), Deny: at.denies()}
+	m := Match{Rule: x.ruleOf(x.standing(at)), Deny: at.Denies()}
 	for _, condition := range conditions {
-		for _, path := range x.query.paths(condition) {
+		for _, path := range x.query.Paths(condition) {
 			m.Paths = append(m.Paths, x.linked(&path))
 		}
 	}
 	x.explanation.Matches = append(x.explanation.Matches, m)
 }
 
-func (x *explaining) miss(at rank, condition *node) {
+func (x *explaining) miss(at compiled.Rank, condition *matcher.Node) {
 	x.explanation.Missing++
 	if len(x.explanation.Misses) == maxExplained {
 		return
 	}
 	x.explanation.Misses = append(x.explanation.Misses, Miss{
-		Rule: x.ruleOf(x.standing(at)), Deny: at.denies(),
-		Condition: condition.String(), Values: x.query.written(condition),
+		Rule: x.ruleOf(x.standing(at)), Deny: at.Denies(),
+		Condition: condition.String(), Values: x.query.Written(condition),
 	})
 }
 
 // standing returns the rule where it stands now.
-func (e *Enforcer) standing(at rank) *rule {
-	if at.layer == e.compiled.layers[0] {
-		return e.rules.at(at.rule())
+func (e *Enforcer) standing(at compiled.Rank) *model.Rule {
+	if at.Layer == e.compiled.Layers[0] {
+		return e.rules.at(at.Rule())
 	}
-	return at.rule()
+	return at.Rule()
 }
 
 // linked adds the rules that make the way.
-func (x *explaining) linked(path *rolePath) RolePath {
-	way := RolePath{Call: path.call.String(), Names: path.names}
-	for i := range len(path.names) - 1 {
-		way.Links = append(way.Links, x.link(path.call.name, path.names[i], path.names[i+1], path.domain))
+func (x *explaining) linked(path *compiled.RolePath) RolePath {
+	way := RolePath{Call: path.Call.String(), Names: path.Names}
+	for i := range len(path.Names) - 1 {
+		way.Links = append(way.Links, x.link(path.Call.Name, path.Names[i], path.Names[i+1], path.Domain))
 	}
 	return way
 }
@@ -178,11 +182,11 @@ func (x *explaining) linked(path *rolePath) RolePath {
 // link returns the rule that links a name to a role, or one without a text where the caller brings the role.
 func (x *explaining) link(definition, name, role, domain string) policy.Rule {
 	var found policy.Rule
-	x.rules.all(func(r rule) bool {
-		if r.ptype() != definition || r.fields()[0] != name || r.fields()[1] != role {
+	x.rules.all(func(r model.Rule) bool {
+		if r.Type() != definition || r.Fields()[0] != name || r.Fields()[1] != role {
 			return true
 		}
-		if x.query.within.program.names.roles[definition].names > 2 && r.fields()[2] != domain && !x.query.within.graphs[definition].takesPatterns() {
+		if x.query.Within.Program.Names.Roles[definition].Names > 2 && r.Fields()[2] != domain && !x.query.Within.Graphs[definition].TakesPatterns() {
 			return true
 		}
 		found = x.ruleOf(&r)

@@ -5,6 +5,10 @@ import (
 	"math/bits"
 
 	"github.com/kasbah-authz/kasbah/policy"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/compiled"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/index"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/matcher"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/model"
 )
 
 // Lint looks for rules and role links that have no effect, and returns at most 100 warnings, in the order of the text:
@@ -27,7 +31,7 @@ import (
 // result whatever the request is. The time is in proportion to the number of rules, so that where rules have many roles
 // and patterns, some of what could be found is not.
 func (e *Enforcer) Lint() policy.Findings {
-	r := &report{file: e.policyFile}
+	r := &model.Report{File: e.policyFile}
 	if e.compiled == nil {
 		return nil
 	}
@@ -39,63 +43,63 @@ func (e *Enforcer) Lint() policy.Findings {
 
 // linter looks at the rules for the matcher.
 type linter struct {
-	*proof
+	*compiled.Proof
 	enforcer *Enforcer
-	report   *report
+	report   *model.Report
 	unit     string // what a rule stands in: a line, or a row
 
-	rules   []rank // in the order in which they are asked
-	inOrder bool   // the first that matches decides
-	columns []int  // that the matcher names
-	by      [2]*postings
-	wider   widerValues
+	rules   []compiled.Rank // in the order in which they are asked
+	inOrder bool            // the first that matches decides
+	columns []int           // that the matcher names
+	by      [2]*index.Postings
+	wider   compiled.WiderValues
 	covered map[int]int // rules that were reported, and which rule covers each
 }
 
 // row returns what stands in a rule.
-func (l *linter) row(i int) []symbol { return l.rules[i].layer.row(l.rules[i].number) }
+func (l *linter) row(i int) []index.Symbol { return l.rules[i].Layer.Row(l.rules[i].Number) }
 
 func (l *linter) effect(i int) int {
-	if l.rules[i].denies() {
-		return denying
+	if l.rules[i].Denies() {
+		return compiled.Denying
 	}
-	return allowing
+	return compiled.Allowing
 }
 
-func (l *linter) at(i int) *rule { return l.enforcer.standing(l.rules[i]) }
+func (l *linter) at(i int) *model.Rule { return l.enforcer.standing(l.rules[i]) }
 
 // name returns how a message names a rule.
-func (l *linter) name(i int) string { return fmt.Sprintf("%s %d", l.unit, l.at(i).line) }
+func (l *linter) name(i int) string { return fmt.Sprintf("%s %d", l.unit, l.at(i).Line) }
 
-func (e *Enforcer) lintRules(links *linkSet, r *report) {
-	l := &linter{enforcer: e, report: r, unit: e.unit(), covered: map[int]int{}, rules: make([]rank, 0, e.compiled.count)}
+func (e *Enforcer) lintRules(links *linkSet, r *model.Report) {
+	l := &linter{enforcer: e, report: r, unit: e.unit(), covered: map[int]int{}, rules: make([]compiled.Rank, 0, e.compiled.Count)}
 	denies := false
-	for at := range e.compiled.inOrder() {
+	for at := range e.compiled.InOrder() {
 		l.rules = append(l.rules, at)
-		denies = denies || at.denies()
+		denies = denies || at.Denies()
 	}
 	if len(l.rules) == 0 {
 		return
 	}
-	program := e.compiled.program
-	if !program.byRule {
-		r.warnf(l.at(0).place(0), "the rules have no effect, this one and %d more: the matcher names no field of the policy", len(l.rules)-1)
+	program := e.compiled.Program
+	if !program.ByRule {
+		r.Warnf(l.at(0).Place(0), "the rules have no effect, this one and %d more: the matcher names no field of the policy", len(l.rules)-1)
 		return
 	}
-	for _, layer := range e.compiled.layers {
-		if program.needs.never != "" || layer != nil && layer.needs.never != "" {
+	for _, layer := range e.compiled.Layers {
+		if program.Needs.Never != "" || layer != nil && layer.Needs.Never != "" {
 			return
 		}
 	}
-	l.proof = newProof(e.compiled, e.fieldNames(), links.transitive())
-	l.inOrder = denies && (program.effect == priority || program.effect == subjectPriority)
+	l.Proof = compiled.NewProof(e.compiled, e.fieldNames(), links.transitive())
+	l.inOrder = denies && (program.Effect == model.Priority || program.Effect == model.SubjectPriority)
 	l.reportIdle(program)
 	l.index(program)
 	for i := range l.rules {
-		if r.counts[policy.LevelWarning] >= maxFindings {
+		if r.Counts[policy.LevelWarning] >= model.MaxFindings {
 			return
 		}
-		if program.asks[l.effect(i)] {
+		if program.Asks[l.effect(i)] {
 			l.look(i)
 		}
 	}
@@ -110,10 +114,10 @@ func (e *Enforcer) unit() string {
 }
 
 // reportIdle reports the rules whose effect nobody asks for, as one finding.
-func (l *linter) reportIdle(program *program) {
+func (l *linter) reportIdle(program *compiled.Program) {
 	first, count := -1, 0
 	for i := range l.rules {
-		if !program.asks[l.effect(i)] {
+		if !program.Asks[l.effect(i)] {
 			if count++; first < 0 {
 				first = i
 			}
@@ -127,48 +131,48 @@ func (l *linter) reportIdle(program *program) {
 	if count > 1 {
 		others = fmt.Sprintf(", and so do %d more", count-1)
 	}
-	l.warn(first, program.effectColumn, "the rule %s%s, which has no effect under %s", verb, others, program.effect)
+	l.warn(first, program.EffectColumn, "the rule %s%s, which has no effect under %s", verb, others, program.Effect)
 }
 
 // warn reports a rule, at a column of it, or at its beginning where that is negative.
 func (l *linter) warn(i, column int, format string, args ...any) {
-	l.report.warnf(l.at(i).place(column+1), format, args...)
+	l.report.Warnf(l.at(i).Place(column+1), format, args...)
 }
 
 // index prepares the search for rules by what stands in the columns that the matcher names.
-func (l *linter) index(program *program) {
-	used := l.evals
-	l.formula.each(func(c *condition) { used |= c.columns })
+func (l *linter) index(program *compiled.Program) {
+	used := l.Evals
+	l.Formula.Each(func(c *matcher.Condition) { used |= c.Columns })
 	for ; used != 0; used &= used - 1 {
 		l.columns = append(l.columns, bits.TrailingZeros64(used))
 	}
 	var numbers [2][]uint32
 	for i := range l.rules {
-		if effect := l.effect(i); program.asks[effect] {
+		if effect := l.effect(i); program.Asks[effect] {
 			numbers[effect] = append(numbers[effect], uint32(i))
 		}
 	}
 	for effect := range l.by {
-		l.by[effect] = newPostings(len(numbers[effect]), func(i int) (uint64, uint32) {
+		l.by[effect] = index.NewPostings(len(numbers[effect]), func(i int) (uint64, uint32) {
 			key, row := uint64(0), l.row(int(numbers[effect][i]))
 			for _, column := range l.columns {
-				key = tupleKey(key, row[column])
+				key = compiled.TupleKey(key, row[column])
 			}
 			return key, numbers[effect][i]
 		})
 	}
-	l.wider = newWiderValues(l.proof, l.columns, len(l.rules))
+	l.wider = compiled.NewWiderValues(l.Proof, l.columns, len(l.rules))
 }
 
 // look reports the rule if it has no effect.
 func (l *linter) look(i int) {
 	row := l.row(i)
-	if failed, ok := l.matchable(row); !ok {
+	if failed, ok := l.Matchable(row); !ok {
 		l.reportNever(i, failed)
 		return
 	}
 	other := -1
-	l.wider.each(row, func(key uint64) bool {
+	l.wider.Each(row, func(key uint64) bool {
 		other = l.coveringAmong(i, key)
 		return other >= 0
 	})
@@ -179,17 +183,17 @@ func (l *linter) look(i int) {
 	l.reportCovered(i, other)
 }
 
-func (l *linter) reportNever(i int, failed *condition) {
+func (l *linter) reportNever(i int, failed *matcher.Condition) {
 	if failed == nil {
 		l.warn(i, -1, "the rule can never match: no request meets the conditions of the matcher for it")
 		return
 	}
 	column := -1
-	if bits.OnesCount64(failed.columns) == 1 {
-		column = bits.TrailingZeros64(failed.columns)
+	if bits.OnesCount64(failed.Columns) == 1 {
+		column = bits.TrailingZeros64(failed.Columns)
 	}
-	text := failed.node.String()
-	if failed.negated {
+	text := failed.Node.String()
+	if failed.Negated {
 		text = "!(" + text + ")"
 	}
 	l.warn(i, column, "the rule can never match: for it %s never holds together with the rest of the matcher", text)
@@ -198,12 +202,12 @@ func (l *linter) reportNever(i int, failed *condition) {
 // coveringAmong returns one of the rules with that key that makes the rule needless, or -1.
 func (l *linter) coveringAmong(i int, key uint64) int {
 	own := l.effect(i)
-	for _, effect := range []int{denying, allowing} {
-		overrides := effect == denying && l.enforcer.compiled.program.effect == allowAndDeny
+	for _, effect := range []int{compiled.Denying, compiled.Allowing} {
+		overrides := effect == compiled.Denying && l.enforcer.compiled.Program.Effect == model.AllowAndDeny
 		if effect != own && !l.inOrder && !overrides {
 			continue
 		}
-		numbers := l.by[effect].of(key)
+		numbers := l.by[effect].Of(key)
 		if len(numbers) > 0 && l.isCovered(i, int(numbers[0])) {
 			return int(numbers[0]) // the others with these fields are the same
 		}
@@ -216,23 +220,23 @@ func (l *linter) isCovered(i, other int) bool {
 	if other == i || l.inOrder && other > i {
 		return false
 	}
-	if l.enforcer.compiled.program.sortsBySubject && l.inOrder && !l.samePlace(i, other) {
+	if l.enforcer.compiled.Program.SortsBySubject && l.inOrder && !l.samePlace(i, other) {
 		return false
 	}
-	if !l.implies(l.row(i), l.row(other)) {
+	if !l.Implies(l.row(i), l.row(other)) {
 		return false
 	}
 	if other < i || l.effect(i) != l.effect(other) {
 		return !l.leadsTo(other, i)
 	}
-	return !l.implies(l.row(other), l.row(i)) && !l.leadsTo(other, i) // else it is the later one that is needless
+	return !l.Implies(l.row(other), l.row(i)) && !l.leadsTo(other, i) // else it is the later one that is needless
 }
 
 // samePlace reports whether rules are ordered by their lines alone under an effect by subject priority, however deep below
 // other roles their subject is taken to be.
 func (l *linter) samePlace(i, other int) bool {
 	a, b := l.row(i), l.row(other)
-	domain := fieldIndex(l.enforcer.compiled.program.names.policies, "dom")
+	domain := model.FieldIndex(l.enforcer.compiled.Program.Names.Policies, "dom")
 	return a[0] == b[0] && (domain < 0 || a[domain] == b[domain])
 }
 
@@ -248,7 +252,7 @@ func (l *linter) leadsTo(from, to int) bool {
 }
 
 func verbOf(effect int) string {
-	if effect == denying {
+	if effect == compiled.Denying {
 		return "denies"
 	}
 	return "allows"
@@ -261,7 +265,7 @@ func (l *linter) reportCovered(i, other int) {
 		l.warn(i, -1, "the rule has no effect: %s comes first and %s all that this rule %s", l.name(other), otherVerb, verb)
 	case l.effect(i) != l.effect(other):
 		l.warn(i, -1, "the rule has no effect: %s %s all that this rule %s", l.name(other), otherVerb, verb)
-	case l.implies(l.row(other), l.row(i)):
+	case l.Implies(l.row(other), l.row(i)):
 		l.warn(i, -1, "the rule %s what %s %s already", verb, l.name(other), otherVerb)
 	default:
 		l.warn(i, -1, "the rule is not needed: %s %s all that this rule %s", l.name(other), otherVerb, verb)

@@ -5,6 +5,11 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/compiled"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/index"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/matcher"
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/model"
 )
 
 // linkSet are the links of each role definition, whatever their domain is.
@@ -14,17 +19,17 @@ type linkSet struct {
 }
 
 type roleLink struct {
-	user, role symbol
+	user, role index.Symbol
 	number     int // of the rule, among all rules
 }
 
 func (e *Enforcer) readLinks() *linkSet {
-	links := &linkSet{names: e.compiled.symbols.count(), of: map[string][]roleLink{}}
+	links := &linkSet{names: e.compiled.Symbols.Count(), of: map[string][]roleLink{}}
 	number := 0
 	for r := range e.rules.all {
-		if _, ok := e.compiled.program.names.roles[r.ptype()]; ok {
-			link := roleLink{e.compiled.find(r.fields()[0]), e.compiled.find(r.fields()[1]), number}
-			links.of[r.ptype()] = append(links.of[r.ptype()], link)
+		if _, ok := e.compiled.Program.Names.Roles[r.Type()]; ok {
+			link := roleLink{e.compiled.Find(r.Fields()[0]), e.compiled.Find(r.Fields()[1]), number}
+			links.of[r.Type()] = append(links.of[r.Type()], link)
 		}
 		number++
 	}
@@ -32,11 +37,11 @@ func (e *Enforcer) readLinks() *linkSet {
 }
 
 // transitive returns the role definitions in which a role's roles are held by all who hold it. Links are followed ten deep
-// (maxChain), of which one may lead from a caller to a role that it brings, and none may come round.
+// (MaxChain), of which one may lead from a caller to a role that it brings, and none may come round.
 func (l *linkSet) transitive() map[string]bool {
 	short := map[string]bool{}
 	for definition, links := range l.of {
-		short[definition] = longest(links, l.names) < maxChain
+		short[definition] = longest(links, l.names) < model.MaxChain
 	}
 	return short
 }
@@ -51,15 +56,15 @@ func longest(links []roleLink, names int) int {
 	for i := range names {
 		from[i+1] += from[i]
 	}
-	roles, filled := make([]symbol, len(links)), slices.Clone(from)
+	roles, filled := make([]index.Symbol, len(links)), slices.Clone(from)
 	for _, link := range links {
 		roles[filled[link.user]] = link.role
 		filled[link.user]++
 	}
-	var queue []symbol
+	var queue []index.Symbol
 	for name := range names {
 		if open[name] == 0 && from[name] < from[name+1] {
-			queue = append(queue, symbol(name))
+			queue = append(queue, index.Symbol(name))
 		}
 	}
 	depth, walked, most := make([]uint32, names), 0, uint32(0)
@@ -81,23 +86,23 @@ func longest(links []roleLink, names int) int {
 }
 
 // lintLinks reports links to roles of which nothing speaks, and rules for roles that nobody has.
-func (e *Enforcer) lintLinks(links *linkSet, r *report) {
-	program := e.compiled.program
-	if len(links.of) == 0 || program.sortsBySubject { // where links also order the rules
+func (e *Enforcer) lintLinks(links *linkSet, r *model.Report) {
+	program := e.compiled.Program
+	if len(links.of) == 0 || program.SortsBySubject { // where links also order the rules
 		return
 	}
 	spoken := make([]bool, links.names) // in a rule
-	for at := range e.compiled.inOrder() {
-		for _, id := range at.layer.row(at.number) {
+	for at := range e.compiled.InOrder() {
+		for _, id := range at.Layer.Row(at.Number) {
 			spoken[id] = true
 		}
 	}
 	for rule := range e.rules.all {
-		if _, ok := program.names.roles[rule.ptype()]; ok || rule.ptype() == program.names.policy {
+		if _, ok := program.Names.Roles[rule.Type()]; ok || rule.Type() == program.Names.Policy {
 			continue
 		}
-		for _, field := range rule.fields() {
-			if id := e.compiled.find(field); id != noSymbol {
+		for _, field := range rule.Fields() {
+			if id := e.compiled.Find(field); id != index.NoSymbol {
 				spoken[id] = true
 			}
 		}
@@ -113,7 +118,7 @@ func (e *Enforcer) lintLinks(links *linkSet, r *report) {
 			users[link.user] = true
 		}
 		for _, link := range own {
-			if len(idle) <= maxFindings && !spoken[link.role] && !users[link.role] && !strings.Contains(e.model, e.compiled.text(link.role)) {
+			if len(idle) <= model.MaxFindings && !spoken[link.role] && !users[link.role] && !strings.Contains(e.model, e.compiled.Text(link.role)) {
 				idle[link.number] = true
 			}
 		}
@@ -124,11 +129,11 @@ func (e *Enforcer) lintLinks(links *linkSet, r *report) {
 	}
 }
 
-func (e *Enforcer) reportIdleLinks(idle map[int]bool, r *report) {
+func (e *Enforcer) reportIdleLinks(idle map[int]bool, r *model.Report) {
 	number := 0
 	for rule := range e.rules.all {
 		if idle[number] {
-			r.warnf(rule.place(2), "the role link leads to nothing: no rule and no other link speaks of %q", rule.fields()[1])
+			r.Warnf(rule.Place(2), "the role link leads to nothing: no rule and no other link speaks of %q", rule.Fields()[1])
 		}
 		number++
 	}
@@ -138,22 +143,22 @@ func (e *Enforcer) reportIdleLinks(idle map[int]bool, r *report) {
 // the model.
 func (e *Enforcer) isAskedPlainly(definition string) bool {
 	plain := true
-	var look func(n *node)
-	look = func(n *node) {
-		if n.op == opCall && n.name == definition {
-			plain = plain && len(n.args) > 1 && fixed(n.args[1])
+	var look func(n *matcher.Node)
+	look = func(n *matcher.Node) {
+		if n.Op == matcher.OpCall && n.Name == definition {
+			plain = plain && len(n.Args) > 1 && compiled.Fixed(n.Args[1])
 		}
-		for _, arg := range n.args {
+		for _, arg := range n.Args {
 			look(arg)
 		}
 	}
-	look(e.compiled.program.matcher)
-	for _, l := range e.compiled.layers {
+	look(e.compiled.Program.Matcher)
+	for _, l := range e.compiled.Layers {
 		if l == nil {
 			continue
 		}
-		for _, tree := range l.evals {
-			plain = plain && !tree.calls(definition) // the role is then part of a longer text
+		for _, tree := range l.Evals {
+			plain = plain && !tree.Calls(definition) // the role is then part of a longer text
 		}
 	}
 	return plain
@@ -161,29 +166,29 @@ func (e *Enforcer) isAskedPlainly(definition string) bool {
 
 // lintSubjects reports rules for a role that no link gives to anybody, where there is one that differs in upper and
 // lower case only.
-func (e *Enforcer) lintSubjects(links *linkSet, r *report) {
-	program := e.compiled.program
+func (e *Enforcer) lintSubjects(links *linkSet, r *model.Report) {
+	program := e.compiled.Program
 	for _, definition := range slices.Sorted(maps.Keys(links.of)) {
-		own, columns := links.of[definition], roleColumns(program.matcher, definition)
+		own, columns := links.of[definition], roleColumns(program.Matcher, definition)
 		if len(columns) == 0 {
 			continue
 		}
-		linked, roles, folded := make([]bool, links.names), make([]bool, links.names), map[string]symbol{}
+		linked, roles, folded := make([]bool, links.names), make([]bool, links.names), map[string]index.Symbol{}
 		for _, link := range own {
 			if linked[link.user], linked[link.role] = true, true; !roles[link.role] {
 				roles[link.role] = true
-				folded[strings.ToLower(e.compiled.text(link.role))] = link.role
+				folded[strings.ToLower(e.compiled.Text(link.role))] = link.role
 			}
 		}
-		for at := range e.compiled.inOrder() {
-			row := at.layer.row(at.number)
+		for at := range e.compiled.InOrder() {
+			row := at.Layer.Row(at.Number)
 			for _, column := range columns {
 				if linked[row[column]] {
 					continue
 				}
-				name := e.compiled.text(row[column])
+				name := e.compiled.Text(row[column])
 				if role, ok := folded[strings.ToLower(name)]; ok {
-					r.warnf(e.standing(at).place(column+1), "no role link gives anybody the role %q; there is one named %q", name, e.compiled.text(role))
+					r.Warnf(e.standing(at).Place(column+1), "no role link gives anybody the role %q; there is one named %q", name, e.compiled.Text(role))
 				}
 			}
 		}
@@ -191,11 +196,11 @@ func (e *Enforcer) lintSubjects(links *linkSet, r *report) {
 }
 
 // roleColumns returns the columns in which a role function looks for roles.
-func roleColumns(n *node, definition string) (columns []int) {
-	if n.op == opCall && n.name == definition && len(n.args) > 1 && n.args[1].op == opPolicy {
-		columns = append(columns, n.args[1].field)
+func roleColumns(n *matcher.Node, definition string) (columns []int) {
+	if n.Op == matcher.OpCall && n.Name == definition && len(n.Args) > 1 && n.Args[1].Op == matcher.OpPolicy {
+		columns = append(columns, n.Args[1].Field)
 	}
-	for _, arg := range n.args {
+	for _, arg := range n.Args {
 		columns = append(columns, roleColumns(arg, definition)...)
 	}
 	slices.Sort(columns)

@@ -3,6 +3,8 @@ package enforcer
 import (
 	"slices"
 	"sort"
+
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/model"
 )
 
 // A policy that was read as a whole is its base. What it has become by later changes is a list of pieces: of the
@@ -11,10 +13,10 @@ import (
 // piece is a run of units.
 type piece struct {
 	base  bool
-	start int    // of a piece of the base: its first unit there
-	count int    // units
-	rules []rule // of a piece that was added; lines of a text count from the piece's first, which is 1
-	rows  bool   // each unit is a rule, whose line is the name of its row
+	start int          // of a piece of the base: its first unit there
+	count int          // units
+	rules []model.Rule // of a piece that was added; lines of a text count from the piece's first, which is 1
+	rows  bool         // each unit is a rule, whose line is the name of its row
 }
 
 // pieces is a policy after changes. It does not change.
@@ -58,11 +60,11 @@ func (p piece) split(at int) (left, right piece) {
 		left.rules, right.rules = p.rules[:at], p.rules[at:]
 		return left, right
 	}
-	cut := sort.Search(len(p.rules), func(i int) bool { return p.rules[i].line > at })
+	cut := sort.Search(len(p.rules), func(i int) bool { return p.rules[i].Line > at })
 	left.rules = p.rules[:cut]
 	right.rules = slices.Clone(p.rules[cut:])
 	for i := range right.rules {
-		right.rules[i].line -= at
+		right.rules[i].Line -= at
 	}
 	return left, right
 }
@@ -78,7 +80,7 @@ func (p pieces) added() int {
 
 // ruleSet is the rules of a policy, those of the matcher and the role links, in the order of the policy.
 type ruleSet struct {
-	base   []rule // by line
+	base   []model.Rule // by line
 	pieces pieces
 	table  bool // lines are names of rows, which do not shift
 
@@ -86,7 +88,7 @@ type ruleSet struct {
 	starts []int // of each piece, the unit that it begins with now
 }
 
-func newRuleSet(base []rule, units int, table bool) *ruleSet {
+func newRuleSet(base []model.Rule, units int, table bool) *ruleSet {
 	return (&ruleSet{base: base, table: table}).with(pieces{{base: true, count: units}})
 }
 
@@ -107,7 +109,7 @@ func (s *ruleSet) unit(i int) int {
 	if s.table {
 		return i
 	}
-	return s.base[i].line - 1
+	return s.base[i].Line - 1
 }
 
 // index returns the first rule of the base that does not stand before that unit.
@@ -119,7 +121,7 @@ func (s *ruleSet) index(unit int) int {
 }
 
 // rulesOf returns the rules of a piece. Those of the base are where they were in the base.
-func (s *ruleSet) rulesOf(i int) []rule {
+func (s *ruleSet) rulesOf(i int) []model.Rule {
 	p := &s.pieces[i]
 	if !p.base {
 		return p.rules
@@ -128,37 +130,37 @@ func (s *ruleSet) rulesOf(i int) []rule {
 }
 
 // at returns a rule of the base where it stands now.
-func (s *ruleSet) at(r *rule) *rule {
+func (s *ruleSet) at(r *model.Rule) *model.Rule {
 	if s.table || len(s.pieces) == 1 && s.pieces[0].start == 0 {
 		return r
 	}
 	moved := *r
 	for i, p := range s.pieces {
-		if unit := r.line - 1; p.base && unit >= p.start && unit < p.start+p.count {
-			moved.line += s.starts[i] - p.start
+		if unit := r.Line - 1; p.base && unit >= p.start && unit < p.start+p.count {
+			moved.Line += s.starts[i] - p.start
 		}
 	}
 	return &moved
 }
 
 // addedAt returns a rule of an added piece where it stands now.
-func (s *ruleSet) addedAt(i int, r *rule) rule {
+func (s *ruleSet) addedAt(i int, r *model.Rule) model.Rule {
 	moved := *r
 	if !s.table {
-		moved.line += s.starts[i]
+		moved.Line += s.starts[i]
 	}
 	return moved
 }
 
 // all yields every rule where it stands now.
-func (s *ruleSet) all(yield func(rule) bool) {
+func (s *ruleSet) all(yield func(model.Rule) bool) {
 	for i, p := range s.pieces {
 		rules := s.rulesOf(i)
 		for j := range rules {
 			r := rules[j]
 			if p.base {
 				if !s.table {
-					r.line += s.starts[i] - p.start
+					r.Line += s.starts[i] - p.start
 				}
 			} else {
 				r = s.addedAt(i, &r)
