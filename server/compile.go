@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 
@@ -17,7 +19,7 @@ import (
 // inputs are what one load reads its configuration with.
 type inputs struct {
 	files  *files
-	tables *tables
+	tables *tables // nil: none can be read
 	store  *keys.Store
 	env    func(name string) (value string, ok bool) // nil: there is none
 	before *Snapshot                                 // in force; nil at a start
@@ -27,8 +29,42 @@ type inputs struct {
 // compile builds a Snapshot of the configuration in that file, reading every file through files. On an error the
 // Snapshot is nil and the findings say where; with a Snapshot they are warnings.
 func compile(path string, in inputs) (*Snapshot, policy.Findings) {
-	files := in.files
-	data, err := files.read(path)
+	c, findings := newCompiler(path, in)
+	if c == nil {
+		return nil, findings
+	}
+	snapshot := c.snapshot()
+	if c.findings.Err() != nil {
+		return nil, c.findings
+	}
+	snapshot.digest, snapshot.tables = in.files.digest(), in.tables.version
+	return snapshot, c.findings
+}
+
+// compileOnce builds a Snapshot that no Server serves: it reads the tables that the configuration names once, and waits no
+// longer for them than ctx. With a caller nobody is authenticated.
+func compileOnce(ctx context.Context, cfg Config, caller policy.Stage) (*Snapshot, policy.Findings) {
+	logger := slog.New(slog.DiscardHandler)
+	store, err := keys.NewStore(keys.Options{Client: cfg.Client, Now: cfg.Now, Logger: logger})
+	if err != nil {
+		return nil, policy.Findings{{Message: err.Error()}}
+	}
+	sources := newSources(ctx, cfg.Now, logger)
+	defer sources.close()
+	return compile(cfg.Path, inputs{files: newFiles(), tables: newTables(sources), store: store, env: cfg.LookupEnv, caller: caller})
+}
+
+// compiler carries what the parts of one compile share. Its methods add findings and go on, so that an
+// operator sees all faults at once.
+type compiler struct {
+	inputs
+	document *config.Document
+	findings policy.Findings
+}
+
+// newCompiler loads the configuration in that file. Files that it names are below the file's folder.
+func newCompiler(path string, in inputs) (*compiler, policy.Findings) {
+	data, err := in.files.read(path)
 	if err != nil {
 		return nil, policy.Findings{{Position: policy.Position{File: path}, Message: err.Error()}}
 	}
@@ -36,29 +72,8 @@ func compile(path string, in inputs) (*Snapshot, policy.Findings) {
 	if document == nil {
 		return nil, findings
 	}
-	c := &compiler{
-		document: document, files: files.below(filepath.Dir(path)), store: in.store, tables: in.tables, env: in.env, before: in.before, caller: in.caller,
-		findings: findings,
-	}
-	snapshot := c.snapshot()
-	if c.findings.Err() != nil {
-		return nil, c.findings
-	}
-	snapshot.digest, snapshot.tables = files.digest(), in.tables.version
-	return snapshot, c.findings
-}
-
-// compiler carries what the parts of one compile share. Its methods add findings and go on, so that an
-// operator sees all faults at once.
-type compiler struct {
-	document *config.Document
-	files    *files
-	store    *keys.Store
-	tables   *tables                                   // nil: none can be read
-	env      func(name string) (value string, ok bool) // nil: there is none
-	before   *Snapshot                                 // in force; nil: nothing to compare with
-	caller   policy.Stage                              // in place of the stages that authenticate; nil: they do
-	findings policy.Findings
+	in.files = in.files.below(filepath.Dir(path))
+	return &compiler{inputs: in, document: document, findings: findings}, nil
 }
 
 func (c *compiler) fault(prefix string, err error) {

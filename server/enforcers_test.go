@@ -119,9 +119,15 @@ func TestEnforcersOfTables(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	ended, findings := server.Enforcers(ctx, server.Config{Path: filepath.Join(folder, servertest.ConfigFile), Now: time.Now})
-	if ended != nil || findings.Err() == nil {
+	cfg := server.Config{Path: filepath.Join(folder, servertest.ConfigFile), Now: time.Now, Client: &http.Client{}}
+	if ended, findings := server.Enforcers(ctx, cfg); ended != nil || findings.Err() == nil {
 		t.Errorf("a table is read after the end: %v", findings)
+	}
+	if findings := server.Lint(ctx, cfg); findings.Err() == nil {
+		t.Errorf("lint reads a table after the end: %v", findings)
+	}
+	if x, findings := server.Explain(ctx, cfg, &policy.Request{}, &policy.Principal{}); x != nil || findings.Err() == nil {
+		t.Errorf("explain reads a table after the end: %v", findings)
 	}
 }
 

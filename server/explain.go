@@ -2,9 +2,7 @@ package server
 
 import (
 	"context"
-	"log/slog"
 
-	"github.com/kasbah-authz/kasbah/keys"
 	"github.com/kasbah-authz/kasbah/policy"
 	"github.com/kasbah-authz/kasbah/policy/enforcer"
 )
@@ -22,17 +20,7 @@ type Explanation struct {
 // once it has established that, and says why. Of the Config it needs what Lint needs. If a finding is an error, there is no
 // Explanation.
 func Explain(ctx context.Context, cfg Config, req *policy.Request, principal *policy.Principal) (*Explanation, policy.Findings) {
-	logger := slog.New(slog.DiscardHandler)
-	store, err := keys.NewStore(keys.Options{Client: cfg.Client, Now: cfg.Now, Logger: logger})
-	if err != nil {
-		return nil, policy.Findings{{Message: err.Error()}}
-	}
-	sources := newSources(cfg.Now, logger)
-	defer sources.close()
-	defer context.AfterFunc(ctx, sources.end)()
-	snapshot, findings := compile(cfg.Path, inputs{
-		files: newFiles(), tables: newTables(sources), store: store, env: cfg.LookupEnv, caller: &assumed{principal},
-	})
+	snapshot, findings := compileOnce(ctx, cfg, &assumed{principal})
 	if snapshot == nil {
 		return nil, findings
 	}

@@ -2,9 +2,7 @@ package server
 
 import (
 	"context"
-	"log/slog"
 
-	"github.com/kasbah-authz/kasbah/keys"
 	"github.com/kasbah-authz/kasbah/policy"
 	"github.com/kasbah-authz/kasbah/policy/enforcer"
 )
@@ -13,15 +11,7 @@ import (
 // rules have no effect, which takes too long for every reload. Of the Config it needs Path, Client and Now, and LookupEnv as
 // a Server does. It reads every table that the configuration names, once, and waits no longer for them than ctx.
 func Lint(ctx context.Context, cfg Config) policy.Findings {
-	logger := slog.New(slog.DiscardHandler)
-	store, err := keys.NewStore(keys.Options{Client: cfg.Client, Now: cfg.Now, Logger: logger})
-	if err != nil {
-		return policy.Findings{{Message: err.Error()}}
-	}
-	sources := newSources(cfg.Now, logger)
-	defer sources.close()
-	defer context.AfterFunc(ctx, sources.end)()
-	snapshot, findings := compile(cfg.Path, inputs{files: newFiles(), tables: newTables(sources), store: store, env: cfg.LookupEnv})
+	snapshot, findings := compileOnce(ctx, cfg, nil)
 	if snapshot == nil {
 		return findings
 	}

@@ -96,7 +96,7 @@ func New(cfg Config) (*Server, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	counted := newMetrics(registry, store, cfg.Now)
-	s.sources = newSources(cfg.Now, s.logger)
+	s.sources = newSources(context.Background(), cfg.Now, s.logger)
 	registry.MustRegister(&sourceCollector{s.sources})
 	s.checker = newChecker(&s.current, counted, s.logger, cfg.Now)
 	s.reloader = &reloader{

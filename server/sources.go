@@ -36,8 +36,9 @@ type source struct {
 	stop     context.CancelFunc // nil: it is not followed yet
 }
 
-func newSources(now func() time.Time, logger *slog.Logger) *sources {
-	all, end := context.WithCancel(context.Background())
+// newSources returns sources that end with ctx, or with close.
+func newSources(ctx context.Context, now func() time.Time, logger *slog.Logger) *sources {
+	all, end := context.WithCancel(ctx)
 	return &sources{
 		options: table.Options{Now: now, Logger: logger}, all: all, end: end,
 		changed: make(chan struct{}, 1), followers: map[table.Config]*source{},
