@@ -28,21 +28,13 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/kasbah-authz/kasbah/demo"
 	"github.com/kasbah-authz/kasbah/keys/keystest"
 	"github.com/kasbah-authz/kasbah/server"
 )
 
 // benchChild says what a child process of the benchmarks is to be: "nothing", or the path of a configuration.
 const benchChild = "KASBAH_BENCH_CHILD"
-
-// nothing is the reference: a server with default settings that allows everything.
-type nothing struct {
-	authv3.UnimplementedAuthorizationServer
-}
-
-func (nothing) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	return &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}}}, nil
-}
 
 // serveBench runs a child process until its standard input ends. It prints its address, and for every line of its input the
 // CPU time that it has used, in nanoseconds.
@@ -64,11 +56,8 @@ func serveBench(what string) error {
 		if err != nil {
 			return err
 		}
-		s := grpc.NewServer()
-		authv3.RegisterAuthorizationServer(s, nothing{})
-		defer context.AfterFunc(ctx, s.Stop)()
 		fmt.Println(listener.Addr())
-		return s.Serve(listener)
+		return demo.ServeNothing(ctx, listener)
 	}
 	debug.SetGCPercent(400) // as kasbah serve does
 	ballast := make([]byte, 8<<20)
