@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -75,6 +77,13 @@ func (f Findings) Err() error {
 		}
 	}
 	return nil
+}
+
+// Sort puts the findings in the order of the text, errors before warnings, and keeps the order of those at one place.
+func (f Findings) Sort() {
+	slices.SortStableFunc(f, func(a, b *Finding) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Level, b.Level))
+	})
 }
 
 // FieldError is what a constructor returns for a fault in one field of the message that it was given, so that

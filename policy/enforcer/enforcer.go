@@ -1,7 +1,6 @@
 package enforcer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -131,9 +130,7 @@ func readPolicy(cfg Config, r *model.Report) []model.Rule {
 }
 
 func ordered(r *model.Report) policy.Findings {
-	slices.SortStableFunc(r.Findings, func(a, b *policy.Finding) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
+	r.Findings.Sort()
 	return r.Findings
 }
 

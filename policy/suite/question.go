@@ -1,9 +1,6 @@
 package suite
 
 import (
-	"cmp"
-	"slices"
-
 	"github.com/kasbah-authz/kasbah/policy"
 )
 
@@ -20,9 +17,7 @@ func ParseQuestion(file string, data []byte) (*policy.Request, *policy.Principal
 	if len(r.findings) == 0 {
 		return req, principal, nil
 	}
-	slices.SortStableFunc(r.findings, func(a, b *policy.Finding) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
+	r.findings.Sort()
 	return nil, nil, r.findings
 }
 

@@ -216,7 +216,8 @@ func (r *reader) peer(node *yaml.Node, peer *policy.Peer) {
 }
 
 // finishRequest fills in what every request has, and refuses what no enforcer is ever asked: the edge lets one reading
-// of a request through only.
+// of a request through only. It says of a canonical request what is wrong with it, where package server makes one of what
+// Envoy sends; server's tests hold that what the one takes is what the other makes.
 func (r *reader) finishRequest(node *yaml.Node, req policy.Request) *policy.Request {
 	if req.Time.IsZero() {
 		req.Time = r.now

@@ -1,10 +1,8 @@
 package suite
 
 import (
-	"cmp"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/kasbah-authz/kasbah/policy"
@@ -86,9 +84,7 @@ func Parse(file string, data []byte) (*Suite, policy.Findings) {
 	if len(r.findings) == 0 {
 		return suite, nil
 	}
-	slices.SortStableFunc(r.findings, func(a, b *policy.Finding) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
+	r.findings.Sort()
 	return nil, r.findings
 }
 

@@ -1,9 +1,7 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	"github.com/kasbah-authz/kasbah/policy"
 )
@@ -47,9 +45,7 @@ func (r *report) add(level policy.Level, line, column int, message string) {
 
 // sorted returns the findings by position, and last how many were left out.
 func (r *report) sorted() policy.Findings {
-	slices.SortStableFunc(r.findings, func(a, b *policy.Finding) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Level, b.Level))
-	})
+	r.findings.Sort()
 	if more := r.errors - maxFindings; more > 0 {
 		r.add(policy.LevelError, 0, 0, fmt.Sprintf("%d more errors are not shown", more))
 	}
