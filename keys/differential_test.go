@@ -141,7 +141,7 @@ func TestAcceptsNoMoreThanGolangJWT(t *testing.T) {
 			return
 		}
 		accepted++
-		claims, err := verify(token)
+		claims, err := verify(strings.TrimLeft(token, " ")) // between Bearer and the token is 1*SP (RFC 9110, section 11.4)
 		if err != nil {
 			t.Fatalf("accepted here, and golang-jwt says %v", err)
 		}
@@ -151,6 +151,17 @@ func TestAcceptsNoMoreThanGolangJWT(t *testing.T) {
 	})
 	if accepted < 5 || denied < 5 {
 		t.Errorf("%d tokens were accepted and %d denied, and the test needs both", accepted, denied)
+	}
+}
+
+// Spaces between the scheme and the token are no part of the token; within the token, or behind it, they are no token's.
+func TestSpacesBeforeTheToken(t *testing.T) {
+	f := newFixture(t)
+	token := f.issuer.Token(keystest.Claims{})
+	for text, want := range map[string]policy.Verdict{token: policy.Passed, "  " + token: policy.Passed, token[:9] + " " + token[9:]: policy.Denied, token + " x": policy.Denied} {
+		if outcome, err := f.auth.Evaluate(t.Context(), withToken(text), &policy.Principal{}); err != nil || outcome.Verdict != want {
+			t.Errorf("%d bytes: %v, %v", len(text), outcome.Verdict, err)
+		}
 	}
 }
 
