@@ -26,7 +26,7 @@ func (v validity) check(now time.Time) error {
 
 // readTimes reads `exp`, `nbf` and `iat` (RFC 7519, sections 4.1.4 to 4.1.6) and checks them against now.
 // An exp with a fraction counts as the second that it falls in, as golang-jwt has it.
-func (p *Provider) readTimes(claims map[string]any, now time.Time) (validity, error) {
+func (p *jwtProvider) readTimes(claims map[string]any, now time.Time) (validity, error) {
 	exp, present, err := readTime(claims, "exp")
 	if err != nil {
 		return validity{}, err
@@ -70,7 +70,7 @@ func readTime(claims map[string]any, name string) (at time.Time, present bool, e
 
 // checkAudience refuses a token whose `aud` names none of the provider's audiences (RFC 7519, section 4.1.3).
 // Its form is checked even where every audience is accepted.
-func (p *Provider) checkAudience(claims map[string]any) error {
+func (p *jwtProvider) checkAudience(claims map[string]any) error {
 	value, present := claims["aud"]
 	if !present {
 		if p.anyAudience {
@@ -97,7 +97,7 @@ func (p *Provider) checkAudience(claims map[string]any) error {
 }
 
 // principal makes the principal out of verified claims.
-func (p *Provider) principal(t *token, v validity) (*policy.Principal, error) {
+func (p *jwtProvider) principal(t *token, v validity) (*policy.Principal, error) {
 	subject, _ := t.claims["sub"].(string)
 	if subject == "" {
 		return nil, fmt.Errorf("%w: sub is no string, or empty", errClaims)

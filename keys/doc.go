@@ -15,6 +15,10 @@
 //  5. The signature, by golang-jwt (verify.go).
 //  6. The claims: times, subject, audience, and those that make the principal (claims.go).
 //
+// An API key is looked at by its form and checksum (apikey.go), then by its id, its secret's hash, its times and the
+// caller's address (apikeys.go). A route asks for several kinds of credentials in the order of its providers
+// (authenticator.go).
+//
 // What this package guarantees:
 //
 //   - The token's header chooses a key and nothing else. `jku`, `x5u`, `jwk` and `x5c` are ignored, `crit`

@@ -8,7 +8,7 @@ import (
 
 // The refusals. Each wraps what was found, in words that hold nothing of the token's text.
 var (
-	errMissing     = errors.New("no bearer token in the request")
+	errMissing     = errors.New("no credential in the request")
 	errMalformed   = errors.New("malformed credential")
 	errAlgorithm   = errors.New("the token's algorithm is none that the provider accepts")
 	errKeyMisfit   = errors.New("the issuer's key of that id is not for the token's algorithm")
@@ -20,6 +20,11 @@ var (
 	errExpired     = errors.New("the token has expired")
 	errNotYetValid = errors.New("the token is not valid yet")
 	errClaims      = errors.New("a claim does not hold")
+
+	errUnknownAPIKey = errors.New("no such API key was given out")
+	errAPIKeyExpired = errors.New("the API key has expired")
+	errAPIKeyRevoked = errors.New("the API key was withdrawn")
+	errAPIKeyAddress = errors.New("the API key may not be used from this address")
 )
 
 // refusals maps each sentinel to its reason, and ranks it: a token that got further through the checks
@@ -41,6 +46,10 @@ var refusals = []struct {
 	{errNotYetValid, policy.NotYetValid, 4},
 	{errClaims, policy.InvalidClaims, 4},
 	{errAudience, policy.WrongAudience, 4},
+	{errUnknownAPIKey, policy.UnknownKey, 2},
+	{errAPIKeyExpired, policy.Expired, 4},
+	{errAPIKeyRevoked, policy.Revoked, 4},
+	{errAPIKeyAddress, policy.SourceBlocked, 4},
 }
 
 // refusal returns the reason that err stands for, and its rank. ok is false for an error that is no refusal,

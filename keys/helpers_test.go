@@ -56,7 +56,7 @@ func noFile(string) ([]byte, error) { return nil, errors.New("no file here") }
 
 func compile(t testing.TB, store *keys.Store, cfg *configv1.Provider) *keys.Provider {
 	t.Helper()
-	provider, err := store.Provider(cfg, noFile)
+	provider, err := store.Provider(cfg, keys.Files{Read: noFile})
 	if err != nil {
 		t.Fatal(err)
 	}

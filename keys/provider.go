@@ -1,189 +1,53 @@
 package keys
 
 import (
-	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"net/url"
-	"slices"
-	"time"
-
-	"github.com/golang-jwt/jwt/v5"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
+	"strings"
 
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
-const (
-	defaultLeeway      = 30 * time.Second
-	defaultMaxLifetime = 24 * time.Hour
-	// longestLifetime caps a configured maximum, so that no sum of times overflows.
-	longestLifetime = 100 * 365 * 24 * time.Hour
-)
+// Files read the files that providers name.
+type Files struct {
+	// Read returns what stands in a file.
+	Read func(path string) ([]byte, error)
+	// APIKeys returns what stands in a file of API keys, and what finds the place of a fault in one of its fields; nil where
+	// there are no such files.
+	APIKeys func(path string) (keys *configv1.ApiKeyFile, finding func(err error) error, err error)
+}
 
 // Provider is one compiled provider: who vouches, and what its credentials must be. It is immutable, and
 // safe for use by many goroutines at once.
 type Provider struct {
-	name        string
-	issuer      string
-	audiences   []string
-	anyAudience bool
-	algorithms  []string
-	types       []string // as mediaType has them; "" accepts a token without typ
-	leeway      time.Duration
-	maxLifetime time.Duration
-	idPath      string
-	rolesPath   string
-	scopesPath  string
-	remove      []string // headers that the upstream must not see
+	name    string
+	header  string // that its credentials come in, in lower case
+	forward bool   // the upstream may see them
 
-	store  *Store
-	keys   keySource
-	parser *jwt.Parser
-	digest [sha256.Size]byte // of all of the above
+	jwt     *jwtProvider // one of these is not nil
+	apiKeys *apiKeys
 }
 
 // Name returns the name that the configuration gives to the provider.
 func (p *Provider) Name() string { return p.name }
 
-// Provider compiles one provider. A key set file is read with read, now; a remote key set of the same source
-// as one that the Store has is that one, with its keys. Errors are [*policy.FieldError], their fields
-// relative to the message.
-func (s *Store) Provider(cfg *configv1.Provider, read func(path string) ([]byte, error)) (*Provider, error) {
-	token := cfg.GetJwt()
-	if token == nil {
-		return nil, &policy.FieldError{Field: "jwt", Err: errors.New("a provider needs it")}
-	}
-	if err := checkJWT(token); err != nil {
-		return nil, err
-	}
-	paths := token.GetPrincipal()
-	p := &Provider{
-		name: cfg.GetName(), issuer: token.GetIssuer(),
-		audiences: slices.Clone(token.GetAudiences()), anyAudience: token.GetAnyAudience(),
-		algorithms: slices.Clone(token.GetAlgorithms()), types: typesOf(token.GetTypes()),
-		leeway:      duration(token.GetLeeway(), defaultLeeway),
-		maxLifetime: min(duration(token.GetMaxLifetime(), defaultMaxLifetime), longestLifetime),
-		idPath:      cmp.Or(paths.GetId(), "sub"),
-		rolesPath:   cmp.Or(paths.GetRoles(), "roles"),
-		scopesPath:  cmp.Or(paths.GetScopes(), "scope"),
-		store:       s,
-	}
-	if !cfg.GetForward() {
-		p.remove = []string{authorization}
-	}
-	p.parser = jwt.NewParser(jwt.WithValidMethods(p.algorithms), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
+// Provider compiles one provider. Files are read now; a remote key set of the same source as one that the Store has is that
+// one, with its keys. Errors are [*policy.FieldError], their fields relative to the message, or what files.APIKeys makes of
+// one in a file of its own.
+func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error) {
+	p := &Provider{name: cfg.GetName(), header: authorization, forward: cfg.GetForward()}
 	var err error
-	if p.keys, err = s.keySource(token, read); err != nil {
-		return nil, err
+	switch kind := cfg.GetKind().(type) {
+	case *configv1.Provider_Jwt:
+		p.jwt, err = s.jwtProvider(cfg, files.Read)
+	case *configv1.Provider_ApiKey:
+		p.header = strings.ToLower(kind.ApiKey.GetHeader())
+		p.apiKeys, err = s.apiKeyProvider(cfg.GetName(), kind.ApiKey, files)
+	default:
+		err = &policy.FieldError{Field: "jwt", Err: errors.New("a provider needs it, or api_key")}
 	}
-	if p.digest, err = digest(cfg, p.keys); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return p, nil
-}
-
-// checkJWT repeats the schema's rules that keep tokens out, because nothing else here holds if they do not.
-func checkJWT(token *configv1.Jwt) error {
-	if token.GetIssuer() == "" {
-		return &policy.FieldError{Field: "jwt.issuer", Err: errors.New("a provider needs it")}
-	}
-	if (len(token.GetAudiences()) > 0) == token.GetAnyAudience() {
-		return &policy.FieldError{Field: "jwt.audiences", Err: errors.New("name the audiences that a token must be for, or write any_audience: true")}
-	}
-	if len(token.GetAlgorithms()) == 0 {
-		return &policy.FieldError{Field: "jwt.algorithms", Err: errors.New("a provider needs at least one")}
-	}
-	known := slices.Concat(rsaAlgorithms, p256Algorithms, p384Algorithms, p521Algorithms, eddsaAlgorithms)
-	for i, algorithm := range token.GetAlgorithms() {
-		if !slices.Contains(known, algorithm) {
-			return &policy.FieldError{
-				Field: fmt.Sprintf("jwt.algorithms[%d]", i),
-				Err:   fmt.Errorf("%q is no signature algorithm with a public key; those are %v", algorithm, known),
-			}
-		}
-	}
-	return nil
-}
-
-func typesOf(configured []string) []string {
-	if len(configured) == 0 {
-		return []string{"", "jwt", "at+jwt"}
-	}
-	types := make([]string, len(configured))
-	for i, text := range configured {
-		types[i] = mediaType(text)
-	}
-	return types
-}
-
-func duration(configured *durationpb.Duration, otherwise time.Duration) time.Duration {
-	if configured == nil {
-		return otherwise
-	}
-	return configured.AsDuration()
-}
-
-// keySource returns the provider's keys: those of a file or of the text itself, or a remote set.
-func (s *Store) keySource(token *configv1.Jwt, read func(path string) ([]byte, error)) (keySource, error) {
-	switch from := token.GetJwks().GetSource().(type) {
-	case *configv1.Jwks_File:
-		document, err := read(from.File)
-		if err != nil {
-			return nil, &policy.FieldError{Field: "jwt.jwks.file", Err: err}
-		}
-		return s.static("jwt.jwks.file", document)
-	case *configv1.Jwks_Inline:
-		return s.static("jwt.jwks.inline", []byte(from.Inline))
-	case *configv1.Jwks_Url:
-		if !isURL(from.Url) {
-			return nil, &policy.FieldError{Field: "jwt.jwks.url", Err: errors.New("no http or https URL")}
-		}
-		return s.remote(source{url: from.Url}), nil
-	}
-	if token.GetJwks() != nil {
-		return nil, &policy.FieldError{Field: "jwt.jwks", Err: errors.New("say where the key set is: file, url or inline")}
-	}
-	if !isURL(token.GetIssuer()) {
-		return nil, &policy.FieldError{
-			Field: "jwt.issuer",
-			Err:   errors.New("without jwks the keys are discovered at the issuer, so that it must be an http or https URL"),
-		}
-	}
-	return s.remote(source{issuer: token.GetIssuer()}), nil
-}
-
-func (s *Store) static(field string, document []byte) (keySource, error) {
-	set, err := parseKeySet(document)
-	if err != nil {
-		return nil, &policy.FieldError{Field: field, Err: err}
-	}
-	if len(set.leftOut) > 0 {
-		s.logger.Warn("keys are not usable", "source", field, "count", len(set.leftOut), "first", set.leftOut[0])
-	}
-	return static{set}, nil
-}
-
-func isURL(text string) bool {
-	parsed, err := url.Parse(text)
-	return err == nil && parsed.Host != "" && (parsed.Scheme == "http" || parsed.Scheme == "https")
-}
-
-// digest identifies a provider in the cache: its whole configuration, and the keys if they never change. The
-// generation of a remote set stands beside it.
-func digest(cfg *configv1.Provider, keys keySource) (sum [sha256.Size]byte, err error) {
-	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(cfg)
-	if err != nil {
-		return sum, &policy.FieldError{Field: "jwt", Err: err}
-	}
-	input := binary.BigEndian.AppendUint64(nil, uint64(len(text)))
-	input = append(input, text...)
-	if fixed, ok := keys.(static); ok {
-		input = append(input, fixed.set.digest[:]...)
-	}
-	return sha256.Sum256(input), nil
 }

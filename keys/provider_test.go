@@ -47,12 +47,12 @@ func TestProviderErrorsNameTheirField(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := config("corp", []byte(set))
 			test.change(cfg)
-			provider, err := f.store.Provider(cfg, func(path string) ([]byte, error) {
+			provider, err := f.store.Provider(cfg, keys.Files{Read: func(path string) ([]byte, error) {
 				if path == "half.json" {
 					return []byte(set[:len(set)/2]), nil
 				}
 				return nil, gone
-			})
+			}})
 			var field *policy.FieldError
 			if provider != nil || !errors.As(err, &field) || field.Field != test.field {
 				t.Fatalf("%v, %v; want an error in %s", provider, err, test.field)
@@ -77,12 +77,12 @@ func TestKeySetFile(t *testing.T) {
 	cfg.GetJwt().Jwks = file("keys.json")
 	token := f.issuer.Token(keystest.Claims{})
 	load := func() *keys.Authenticator {
-		provider, err := f.store.Provider(cfg, func(path string) ([]byte, error) {
+		provider, err := f.store.Provider(cfg, keys.Files{Read: func(path string) ([]byte, error) {
 			if path != "keys.json" {
 				t.Errorf("it reads %q", path)
 			}
 			return f.issuer.JWKS(), nil
-		})
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -165,7 +165,10 @@ func (s *Store) label(from source) string {
 func (s *Store) Retain(providers []*Provider) {
 	used := map[*remote]bool{}
 	for _, provider := range providers {
-		if set, ok := provider.keys.(*remote); ok {
+		if provider.jwt == nil {
+			continue
+		}
+		if set, ok := provider.jwt.keys.(*remote); ok {
 			used[set] = true
 		}
 	}

@@ -15,7 +15,7 @@ import (
 
 // authenticate returns the principal that a strictly read token of this provider's issuer stands for. The
 // error is a refusal, policy.ErrWouldWait, a *policy.StageError, or wraps the context's.
-func (p *Provider) authenticate(ctx context.Context, noWait bool, t *token, digest credentialDigest) (*policy.Principal, error) {
+func (p *jwtProvider) authenticate(ctx context.Context, noWait bool, t *token, digest credentialDigest) (*policy.Principal, error) {
 	if !slices.Contains(p.algorithms, t.algorithm) {
 		return nil, errAlgorithm
 	}
@@ -33,7 +33,7 @@ func (p *Provider) authenticate(ctx context.Context, noWait bool, t *token, dige
 }
 
 // verify checks the signature, and then the claims. It waits for nothing.
-func (p *Provider) verify(t *token, key *key, now time.Time) (*verified, error) {
+func (p *jwtProvider) verify(t *token, key *key, now time.Time) (*verified, error) {
 	parsed, err := p.parser.ParseWithClaims(t.raw, &readAlready{}, key.lookup)
 	switch {
 	case errors.Is(err, jwt.ErrTokenMalformed): // nothing that parseToken lets through; a refusal all the same
@@ -57,7 +57,7 @@ func (p *Provider) verify(t *token, key *key, now time.Time) (*verified, error) 
 
 // findKey returns the key for the token and the set that has it. A set that was never fetched, and an unknown
 // key id, ask for a fetch, and wait for the one that is started for them or under way already.
-func (p *Provider) findKey(ctx context.Context, noWait bool, t *token) (*keySet, *key, error) {
+func (p *jwtProvider) findKey(ctx context.Context, noWait bool, t *token) (*keySet, *key, error) {
 	set := p.keys.current()
 	found, err := find(set, t)
 	if err == nil || !mayBeFetched(err) {

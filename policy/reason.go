@@ -21,6 +21,7 @@ const (
 	WrongAudience       // it is for someone else
 	InvalidClaims       // a claim that must hold does not
 	Replayed            // it was good once and has been used
+	Revoked             // it was good once and was withdrawn
 
 	RateLimited
 	LockedOut
@@ -48,6 +49,7 @@ var reasonNames = [reasonCount]string{
 	InvalidSignature: "invalid_signature", UnknownKey: "unknown_key", Expired: "expired",
 	NotYetValid: "not_yet_valid", WrongIssuer: "wrong_issuer", WrongAudience: "wrong_audience",
 	InvalidClaims: "invalid_claims", Replayed: "replayed",
+	Revoked:     "revoked",
 	RateLimited: "rate_limited", LockedOut: "locked_out", SourceBlocked: "source_blocked",
 	ThreatDetected: "threat_detected",
 	InvalidRequest: "invalid_request", BodyTooLarge: "body_too_large", BodyMissing: "body_missing",

@@ -113,7 +113,7 @@ func (c *compiler) snapshot() *Snapshot {
 func (c *compiler) providers(messages []*configv1.Provider) map[string]*keys.Provider {
 	providers := make(map[string]*keys.Provider, len(messages))
 	for i, message := range messages {
-		provider, err := c.store.Provider(message, c.files.read)
+		provider, err := c.store.Provider(message, keys.Files{Read: c.files.read, APIKeys: c.apiKeys})
 		if err != nil {
 			c.fault(fmt.Sprintf("providers[%d]", i), err)
 			continue
@@ -121,6 +121,20 @@ func (c *compiler) providers(messages []*configv1.Provider) map[string]*keys.Pro
 		providers[message.GetName()] = provider
 	}
 	return providers
+}
+
+// apiKeys reads a file of API keys, and says where in it a fault is that the keys' constructor finds.
+func (c *compiler) apiKeys(path string) (*configv1.ApiKeyFile, func(error) error, error) {
+	data, err := c.files.read(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	file, findings := config.LoadKeys(c.files.resolve(path), data)
+	if file == nil {
+		c.findings = append(c.findings, findings[1:]...)
+		return nil, nil, findings[0]
+	}
+	return file.Keys(), func(err error) error { return file.Finding("", err) }, nil
 }
 
 func (c *compiler) enforcers(messages []*configv1.Enforcer) map[string]*enforcer.Enforcer {

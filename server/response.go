@@ -45,7 +45,7 @@ func answerTo(reason policy.Reason) answer {
 	case policy.MissingCredential:
 		return unauthenticated
 	case policy.MalformedCredential, policy.InvalidSignature, policy.UnknownKey, policy.Expired, policy.NotYetValid,
-		policy.WrongIssuer, policy.WrongAudience, policy.InvalidClaims, policy.Replayed:
+		policy.WrongIssuer, policy.WrongAudience, policy.InvalidClaims, policy.Replayed, policy.Revoked:
 		return invalidToken
 	case policy.RateLimited, policy.LockedOut:
 		return tooMany

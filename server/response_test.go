@@ -47,7 +47,7 @@ func TestEveryReasonHasItsAnswer(t *testing.T) {
 		policy.InvalidSignature: {401, codes.Unauthenticated}, policy.UnknownKey: {401, codes.Unauthenticated},
 		policy.Expired: {401, codes.Unauthenticated}, policy.NotYetValid: {401, codes.Unauthenticated},
 		policy.WrongIssuer: {401, codes.Unauthenticated}, policy.WrongAudience: {401, codes.Unauthenticated},
-		policy.InvalidClaims: {401, codes.Unauthenticated}, policy.Replayed: {401, codes.Unauthenticated},
+		policy.InvalidClaims: {401, codes.Unauthenticated}, policy.Replayed: {401, codes.Unauthenticated}, policy.Revoked: {401, codes.Unauthenticated},
 		policy.RateLimited: {429, codes.ResourceExhausted}, policy.LockedOut: {429, codes.ResourceExhausted},
 		policy.SourceBlocked: {403, codes.PermissionDenied}, policy.ThreatDetected: {403, codes.PermissionDenied},
 		policy.InvalidRequest: {400, codes.InvalidArgument}, policy.BodyMissing: {400, codes.InvalidArgument},

@@ -7,40 +7,38 @@ import (
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
 	"buf.build/go/protoyaml"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-
-	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
-// convert makes the message and holds it against its constraints. After a fault of the shape it is the message of
-// what is left, good for further findings and nothing else; it is nil where there is no use for more.
-func convert(r *report, data []byte, root *place) *configv1.Config {
+// convert fills the message and holds it against its constraints. After a fault of the shape it is the message of
+// what is left, good for further findings and nothing else; it returns false where there is no use for more.
+func convert(r *report, data []byte, root *place, message proto.Message) bool {
 	if r.full() || r.tooLarge {
-		return nil
+		return false
 	}
 	wellFormed := !r.failed()
-	message := &configv1.Config{}
 	options := protoyaml.UnmarshalOptions{Path: r.file, CustomUnmarshaler: enumRewriter{}, DiscardUnknown: !wellFormed}
 	if err := options.Unmarshal(data, message); err != nil && wellFormed {
 		r.errorf(0, 0, "%v", err) // names its line itself; everything that it looks for was looked for before
-		return nil
+		return false
 	}
 	err := protovalidate.Validate(message)
 	var invalid *protovalidate.ValidationError
 	if errors.As(err, &invalid) {
 		for _, violation := range invalid.Violations {
-			r.violation(violation, root)
+			r.violation(violation, root, message.ProtoReflect().Descriptor())
 		}
-		return message
+		return true
 	}
 	if err != nil {
 		r.errorf(0, 0, "checking constraints: %v", err)
-		return nil
+		return false
 	}
-	return message
+	return true
 }
 
-func (r *report) violation(violation *protovalidate.Violation, root *place) {
+func (r *report) violation(violation *protovalidate.Violation, root *place, descriptor protoreflect.MessageDescriptor) {
 	if r.full() {
 		r.errors++
 		return
@@ -54,7 +52,7 @@ func (r *report) violation(violation *protovalidate.Violation, root *place) {
 	if text == "" {
 		text = "breaks the constraint " + violation.Proto.GetRuleId()
 	}
-	if parent, choice := choiceOf(violation.Proto.GetField()); choice != nil {
+	if parent, choice := choiceOf(violation.Proto.GetField(), descriptor); choice != nil {
 		path, text = parent, "exactly one of these is required: "+choiceNames(choice)
 	}
 	if path != "" {
@@ -67,10 +65,9 @@ func (r *report) violation(violation *protovalidate.Violation, root *place) {
 	r.errorf(at.line, at.column, "%s", text)
 }
 
-// choiceOf returns the oneof that a path ends with, and the path of the message that it belongs to. No file names a
+// choiceOf returns the oneof that a path into such a message ends with, and the path of the message that it belongs to. No file names a
 // oneof, so that a finding must not either.
-func choiceOf(path *validate.FieldPath) (parent string, choice protoreflect.OneofDescriptor) {
-	descriptor := (&configv1.Config{}).ProtoReflect().Descriptor()
+func choiceOf(path *validate.FieldPath, descriptor protoreflect.MessageDescriptor) (parent string, choice protoreflect.OneofDescriptor) {
 	elements := path.GetElements()
 	for i, element := range elements {
 		name := protoreflect.Name(element.GetFieldName())

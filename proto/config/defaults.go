@@ -20,6 +20,9 @@ func fillDefaults(c *configv1.Config) {
 		if jwt := provider.GetJwt(); jwt != nil {
 			fillJWT(jwt)
 		}
+		if key := provider.GetApiKey(); key != nil {
+			orValue(&key.Header, "x-api-key")
+		}
 	}
 	for _, enforcer := range c.Enforcers {
 		if enforcer.Context == nil {

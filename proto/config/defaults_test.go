@@ -94,7 +94,10 @@ func sameValue(a, b string) bool {
 
 func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 	message := &configv1.Config{
-		Providers: []*configv1.Provider{{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{}}}},
+		Providers: []*configv1.Provider{
+			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{}}},
+			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{}}},
+		},
 		Enforcers: []*configv1.Enforcer{
 			{Policy: &configv1.Policy{Source: &configv1.Policy_Postgres{Postgres: &configv1.Postgres{}}}},
 			{Policy: &configv1.Policy{Source: &configv1.Policy_Sqlite{Sqlite: &configv1.Sqlite{}}}},

@@ -20,29 +20,30 @@ import (
 	"errors"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
 // Document is a configuration without errors, and where in its file everything stands. It is immutable.
 type Document struct {
-	file   string
+	document
 	config *configv1.Config
-	root   *place
+}
+
+// document knows where in a file everything stands.
+type document struct {
+	file string
+	root *place
 }
 
 // Load reads a configuration. The file's name is used in findings only. The findings are sorted by position; when
 // one of them is an error the Document is nil, and when there is a Document they are warnings.
 func Load(file string, data []byte) (*Document, policy.Findings) {
-	r := &report{file: file}
-	node := parse(r, data)
-	if node == nil {
-		return nil, r.sorted()
-	}
-	root := shape(r, node)
-	wellFormed := !r.failed()
-	message := convert(r, data, root)
-	if message != nil && wellFormed {
+	r, message := &report{file: file}, &configv1.Config{}
+	root, wellFormed := r.read(data, maxBytes, message)
+	if wellFormed {
 		lint(r, message, root)
 	}
 	if r.failed() {
@@ -50,7 +51,19 @@ func Load(file string, data []byte) (*Document, policy.Findings) {
 	}
 	foldHeaders(message, root)
 	fillDefaults(message)
-	return &Document{file: file, config: message, root: root}, r.sorted()
+	return &Document{document: document{file: file, root: root}, config: message}, r.sorted()
+}
+
+// read fills a message with what stands in data, and returns where everything does. Where it is wellFormed, further rules
+// can be held against the message, whether or not it satisfies its constraints.
+func (r *report) read(data []byte, limit int, message proto.Message) (root *place, wellFormed bool) {
+	node := parse(r, data, limit)
+	if node == nil {
+		return nil, false
+	}
+	root = shape(r, node, message.ProtoReflect().Descriptor())
+	wellFormed = !r.failed()
+	return root, convert(r, data, root, message) && wellFormed
 }
 
 // Config returns the configuration with every documented default filled in. It is shared: callers must
@@ -60,7 +73,7 @@ func (d *Document) Config() *configv1.Config { return d.config }
 // Position returns where a field's value stands. The field is written as in [policy.FieldError]:
 // `routes[0].match[1].path`, `routes[2].headers["x-user"]`. Of a field that is not in the file it is the position of the
 // nearest enclosing one that is, and of "" the file's, without a line.
-func (d *Document) Position(field string) policy.Position {
+func (d *document) Position(field string) policy.Position {
 	if field == "" {
 		return policy.Position{File: d.file}
 	}
@@ -72,7 +85,7 @@ func (d *Document) Position(field string) policy.Position {
 // the file. A [policy.FieldError] inside err says which field of that message it is, and its path is left out of
 // the text. A [policy.Finding] inside err is returned as it is where it names a file, and placed at prefix where it does
 // not. A nil err has no finding.
-func (d *Document) Finding(prefix string, err error) *policy.Finding {
+func (d *document) Finding(prefix string, err error) *policy.Finding {
 	if err == nil {
 		return nil
 	}

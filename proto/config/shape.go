@@ -5,8 +5,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/reflect/protoreflect"
-
-	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
 const (
@@ -22,12 +20,12 @@ const maxItems = 10_000
 // so that the nesting of a hostile file costs nothing here.
 type shaper struct{ *report }
 
-// shape reports everything about the nodes that does not fit the message, and returns where everything is.
-func shape(r *report, root *yaml.Node) *place {
+// shape reports everything about the nodes that does not fit such a message, and returns where everything is.
+func shape(r *report, root *yaml.Node, message protoreflect.MessageDescriptor) *place {
 	s := shaper{r}
 	at := newPlace(nil, nil, root)
 	if s.plain(root, at) {
-		s.message(root, (&configv1.Config{}).ProtoReflect().Descriptor(), at)
+		s.message(root, message, at)
 	}
 	return at
 }

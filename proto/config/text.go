@@ -16,18 +16,18 @@ import (
 const maxBytes = 1 << 20
 
 // parse returns the root of the one YAML document in data, nil after a finding.
-func parse(r *report, data []byte) *yaml.Node {
-	if len(data) > maxBytes {
-		r.errorf(0, 0, "the file is %d bytes long, and at most %d are read", len(data), maxBytes)
+func parse(r *report, data []byte, limit int) *yaml.Node {
+	if len(data) > limit {
+		r.errorf(0, 0, "the file is %d bytes long, and at most %d are read", len(data), limit)
 		return nil
 	}
 	if !checkText(r, data) {
 		return nil
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var document, second yaml.Node
-	err := decoder.Decode(&document)
-	if errors.Is(err, io.EOF) || err == nil && isNull(document.Content[0]) {
+	var first, second yaml.Node
+	err := decoder.Decode(&first)
+	if errors.Is(err, io.EOF) || err == nil && isNull(first.Content[0]) {
 		r.errorf(0, 0, "the file is empty; a configuration has at least routes")
 		return nil
 	}
@@ -47,7 +47,7 @@ func parse(r *report, data []byte) *yaml.Node {
 		r.errorf(min(line, last), 0, "%s", message)
 		return nil
 	}
-	return document.Content[0]
+	return first.Content[0]
 }
 
 func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }

@@ -689,6 +689,7 @@ type Provider struct {
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*Provider_Jwt
+	//	*Provider_ApiKey
 	Kind isProvider_Kind `protobuf_oneof:"kind"`
 	// Whether the credential goes on to the upstream. Default: it is removed from the request.
 	Forward       bool `protobuf:"varint,15,opt,name=forward,proto3" json:"forward,omitempty"`
@@ -749,6 +750,15 @@ func (x *Provider) GetJwt() *Jwt {
 	return nil
 }
 
+func (x *Provider) GetApiKey() *ApiKey {
+	if x != nil {
+		if x, ok := x.Kind.(*Provider_ApiKey); ok {
+			return x.ApiKey
+		}
+	}
+	return nil
+}
+
 func (x *Provider) GetForward() bool {
 	if x != nil {
 		return x.Forward
@@ -765,7 +775,14 @@ type Provider_Jwt struct {
 	Jwt *Jwt `protobuf:"bytes,2,opt,name=jwt,proto3,oneof"`
 }
 
+type Provider_ApiKey struct {
+	// Keys that were given to programs, as `kasbah keys` makes them.
+	ApiKey *ApiKey `protobuf:"bytes,3,opt,name=api_key,json=apiKey,proto3,oneof"`
+}
+
 func (*Provider_Jwt) isProvider_Kind() {}
+
+func (*Provider_ApiKey) isProvider_Kind() {}
 
 // Jwt is the tokens of one issuer, as bearer tokens (RFC 6750) in the Authorization header. A token must carry
 // `sub`, `exp` and this issuer, and is refused if it is used before `nbf` or `iat`.
@@ -952,6 +969,131 @@ func (x *PrincipalClaims) GetScopes() string {
 	return ""
 }
 
+// ApiKey is keys that programs send with every request. The principal's id is the key's owner; its claims are `key_id`.
+type ApiKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The header that the key comes in: the key alone, or in `authorization` behind "Bearer". Default x-api-key.
+	Header string `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	// Where the keys are.
+	Store         *ApiKeyStore `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApiKey) Reset() {
+	*x = ApiKey{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApiKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApiKey) ProtoMessage() {}
+
+func (x *ApiKey) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
+func (*ApiKey) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ApiKey) GetHeader() string {
+	if x != nil {
+		return x.Header
+	}
+	return ""
+}
+
+func (x *ApiKey) GetStore() *ApiKeyStore {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+// ApiKeyStore is where keys are.
+type ApiKeyStore struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where they are.
+	//
+	// Types that are valid to be assigned to Source:
+	//
+	//	*ApiKeyStore_File
+	Source        isApiKeyStore_Source `protobuf_oneof:"source"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApiKeyStore) Reset() {
+	*x = ApiKeyStore{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApiKeyStore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApiKeyStore) ProtoMessage() {}
+
+func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApiKeyStore.ProtoReflect.Descriptor instead.
+func (*ApiKeyStore) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ApiKeyStore) GetSource() isApiKeyStore_Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *ApiKeyStore) GetFile() string {
+	if x != nil {
+		if x, ok := x.Source.(*ApiKeyStore_File); ok {
+			return x.File
+		}
+	}
+	return ""
+}
+
+type isApiKeyStore_Source interface {
+	isApiKeyStore_Source()
+}
+
+type ApiKeyStore_File struct {
+	// A file as `kasbah keys` writes it, watched for changes. It holds no key, but the SHA-256 of each.
+	File string `protobuf:"bytes,1,opt,name=file,proto3,oneof"`
+}
+
+func (*ApiKeyStore_File) isApiKeyStore_Source() {}
+
 // Jwks is a JSON Web Key Set (RFC 7517). Only keys for signatures are taken, RSA keys from 2048 bits.
 type Jwks struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -969,7 +1111,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1123,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1136,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -1086,7 +1228,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1240,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1253,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Enforcer) GetName() string {
@@ -1187,7 +1329,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +1341,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +1354,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Context) GetRequest() string {
@@ -1261,7 +1403,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1415,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1428,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -1381,7 +1523,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1535,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1548,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -1445,7 +1587,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1599,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1612,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -1510,7 +1652,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1664,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1677,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Secret) GetSource() isSecret_Source {
@@ -1598,7 +1740,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1752,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1765,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -1700,7 +1842,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +1854,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +1867,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Route) GetName() string {
@@ -1808,7 +1950,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1820,7 +1962,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +1975,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Match) GetHost() string {
@@ -1909,10 +2051,11 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\x99\x01\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xce\x01\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
-	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x12\x18\n" +
+	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
+	"\aapi_key\x18\x03 \x01(\v2\x18.kasbah.config.v1.ApiKeyH\x00R\x06apiKey\x12\x18\n" +
 	"\aforward\x18\x0f \x01(\bR\aforwardB\r\n" +
 	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xca\x06\n" +
 	"\x03Jwt\x12\"\n" +
@@ -1934,7 +2077,13 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x0fPrincipalClaims\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05roles\x18\x02 \x01(\tR\x05roles\x12\x16\n" +
-	"\x06scopes\x18\x03 \x01(\tR\x06scopes\"\x8d\x01\n" +
+	"\x06scopes\x18\x03 \x01(\tR\x06scopes\"\x88\x01\n" +
+	"\x06ApiKey\x12A\n" +
+	"\x06header\x18\x01 \x01(\tB)\xbaH&\xd8\x01\x01r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\x06header\x12;\n" +
+	"\x05store\x18\x02 \x01(\v2\x1d.kasbah.config.v1.ApiKeyStoreB\x06\xbaH\x03\xc8\x01\x01R\x05store\"=\n" +
+	"\vApiKeyStore\x12\x1d\n" +
+	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\x8d\x01\n" +
 	"\x04Jwks\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x122\n" +
 	"\x03url\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^https?://[^/?#]+[^#]*$H\x00R\x03url\x12!\n" +
@@ -2034,7 +2183,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),               // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),              // 1: kasbah.config.v1.LogFormat
@@ -2048,63 +2197,67 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*Provider)(nil),            // 9: kasbah.config.v1.Provider
 	(*Jwt)(nil),                 // 10: kasbah.config.v1.Jwt
 	(*PrincipalClaims)(nil),     // 11: kasbah.config.v1.PrincipalClaims
-	(*Jwks)(nil),                // 12: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),            // 13: kasbah.config.v1.Enforcer
-	(*Context)(nil),             // 14: kasbah.config.v1.Context
-	(*Policy)(nil),              // 15: kasbah.config.v1.Policy
-	(*Postgres)(nil),            // 16: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),              // 17: kasbah.config.v1.Sqlite
-	(*Secret)(nil),              // 18: kasbah.config.v1.Secret
-	(*Source)(nil),              // 19: kasbah.config.v1.Source
-	(*Route)(nil),               // 20: kasbah.config.v1.Route
-	(*Match)(nil),               // 21: kasbah.config.v1.Match
-	nil,                         // 22: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                         // 23: kasbah.config.v1.Route.HeadersEntry
-	nil,                         // 24: kasbah.config.v1.Route.QueryEntry
-	nil,                         // 25: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil), // 26: google.protobuf.Duration
+	(*ApiKey)(nil),              // 12: kasbah.config.v1.ApiKey
+	(*ApiKeyStore)(nil),         // 13: kasbah.config.v1.ApiKeyStore
+	(*Jwks)(nil),                // 14: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),            // 15: kasbah.config.v1.Enforcer
+	(*Context)(nil),             // 16: kasbah.config.v1.Context
+	(*Policy)(nil),              // 17: kasbah.config.v1.Policy
+	(*Postgres)(nil),            // 18: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),              // 19: kasbah.config.v1.Sqlite
+	(*Secret)(nil),              // 20: kasbah.config.v1.Secret
+	(*Source)(nil),              // 21: kasbah.config.v1.Source
+	(*Route)(nil),               // 22: kasbah.config.v1.Route
+	(*Match)(nil),               // 23: kasbah.config.v1.Match
+	nil,                         // 24: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                         // 25: kasbah.config.v1.Route.HeadersEntry
+	nil,                         // 26: kasbah.config.v1.Route.QueryEntry
+	nil,                         // 27: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*durationpb.Duration)(nil), // 28: google.protobuf.Duration
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	4,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
 	9,  // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	13, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	20, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	15, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	22, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	5,  // 4: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	26, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	26, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	28, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	28, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
 	6,  // 7: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	26, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	28, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
 	7,  // 9: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
 	8,  // 10: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	26, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	26, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	28, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	28, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 13: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 14: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 15: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	26, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	28, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
 	10, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	12, // 18: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	26, // 19: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	26, // 20: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	11, // 21: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	19, // 22: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	15, // 23: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	22, // 24: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	14, // 25: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	16, // 26: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	17, // 27: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	18, // 28: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	26, // 29: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	26, // 30: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	21, // 31: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	23, // 32: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	24, // 33: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	25, // 34: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	12, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	14, // 19: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	28, // 20: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	28, // 21: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	11, // 22: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	13, // 23: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	21, // 24: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	17, // 25: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	24, // 26: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	16, // 27: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	18, // 28: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	19, // 29: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	20, // 30: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	28, // 31: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	28, // 32: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	23, // 33: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	25, // 34: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	26, // 35: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	27, // 36: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -2114,23 +2267,27 @@ func file_kasbah_config_v1_config_proto_init() {
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[6].OneofWrappers = []any{
 		(*Provider_Jwt)(nil),
+		(*Provider_ApiKey)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[9].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[10].OneofWrappers = []any{
+		(*ApiKeyStore_File)(nil),
+	}
+	file_kasbah_config_v1_config_proto_msgTypes[11].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[12].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[15].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[17].OneofWrappers = []any{
 		(*Secret_File)(nil),
 		(*Secret_Env)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[16].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[18].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -2140,7 +2297,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,245 @@
+package keys
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/kasbah-authz/kasbah/policy"
+	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
+)
+
+// challengeAPIKey names no registered scheme, because none is for API keys; a status of 401 must have a challenge all the
+// same (RFC 9110, section 15.5.2).
+const challengeAPIKey = `ApiKey realm="kasbah"`
+
+// apiKeys are the keys of one provider, as they were read. They do not change.
+type apiKeys struct {
+	now      func() time.Time
+	byID     map[string]*apiKeyEntry
+	imported map[[sha256.Size]byte]*apiKeyEntry // keys of another form, which have no id in them
+}
+
+type apiKeyEntry struct {
+	secrets   []apiKeySecretEntry
+	revoked   time.Time // zero: never
+	addresses []netip.Prefix
+}
+
+type apiKeySecretEntry struct {
+	digest    [sha256.Size]byte
+	principal *policy.Principal // whose Expires is that of the secret; zero: never
+}
+
+// apiKeyHeader is the method of API keys in a header.
+type apiKeyHeader struct{ provider *Provider }
+
+func (*apiKeyHeader) challenge(policy.Reason) string { return challengeAPIKey }
+
+func (h *apiKeyHeader) authenticate(_ context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
+	key, err := h.read(req.Headers)
+	if err != nil {
+		return nil, nil, err
+	}
+	principal, err := h.provider.apiKeys.find(key, req.Source.Address)
+	if err != nil {
+		return nil, nil, err
+	}
+	return principal, h.provider, nil
+}
+
+// read returns the key of the request.
+func (h *apiKeyHeader) read(headers policy.Headers) (string, error) {
+	if h.provider.header == authorization {
+		return bearer(headers)
+	}
+	key, lines := headers.Get(h.provider.header)
+	switch {
+	case lines == 0:
+		return "", errMissing
+	case lines > 1:
+		return "", fmt.Errorf("%w: %d headers with an API key", errMalformed, lines)
+	case key == "":
+		return "", fmt.Errorf("%w: an empty API key", errMalformed)
+	}
+	return key, nil
+}
+
+// find returns the principal of a key that is used from that address. It does the same for a key whose id is known and one
+// whose id is not.
+func (k *apiKeys) find(key, address string) (*policy.Principal, error) {
+	if len(key) > maxAPIKey {
+		return nil, fmt.Errorf("%w: an API key of %d bytes, longer than the %d that are read", errMalformed, len(key), maxAPIKey)
+	}
+	digest := sha256.Sum256([]byte(key))
+	entry := k.imported[digest]
+	if entry == nil {
+		id, ours, err := splitAPIKey(key)
+		if err != nil && (ours || len(k.imported) == 0) {
+			return nil, err
+		}
+		entry = k.byID[id]
+	}
+	if entry == nil {
+		entry = &nobody
+	}
+	var found *policy.Principal
+	for i := range entry.secrets {
+		if subtle.ConstantTimeCompare(entry.secrets[i].digest[:], digest[:]) == 1 {
+			found = entry.secrets[i].principal
+		}
+	}
+	if found == nil {
+		return nil, errUnknownAPIKey
+	}
+	now := k.now()
+	switch {
+	case !entry.revoked.IsZero():
+		return nil, errAPIKeyRevoked
+	case !found.Expires.IsZero() && !now.Before(found.Expires):
+		return nil, errAPIKeyExpired
+	case !entry.allows(address):
+		return nil, errAPIKeyAddress
+	}
+	return found, nil
+}
+
+// nobody is compared with where there is no entry. Its principal is nil, so that not even a key that hashes to nothing but
+// zeros is accepted.
+var nobody = apiKeyEntry{secrets: []apiKeySecretEntry{{}}}
+
+// allows reports whether the key may be used from that address.
+func (e *apiKeyEntry) allows(address string) bool {
+	if len(e.addresses) == 0 {
+		return true
+	}
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return false
+	}
+	ip = ip.Unmap().WithZone("")
+	for _, block := range e.addresses {
+		if block.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// apiKeyProvider reads a provider's keys.
+func (s *Store) apiKeyProvider(name string, cfg *configv1.ApiKey, files Files) (*apiKeys, error) {
+	if files.APIKeys == nil || cfg.GetStore().GetFile() == "" {
+		return nil, &policy.FieldError{Field: "api_key.store", Err: errors.New("say where the keys are: file")}
+	}
+	list, place, err := files.APIKeys(cfg.GetStore().GetFile())
+	if err != nil {
+		return nil, &policy.FieldError{Field: "api_key.store.file", Err: err}
+	}
+	k, err := readAPIKeys(name, list)
+	if err != nil {
+		return nil, place(err)
+	}
+	k.now = s.now
+	return k, nil
+}
+
+// CheckAPIKeys returns what is wrong with a file of keys beyond its form, as a [*policy.FieldError].
+func CheckAPIKeys(list *configv1.ApiKeyFile) error {
+	_, err := readAPIKeys("", list)
+	return err
+}
+
+func readAPIKeys(provider string, list *configv1.ApiKeyFile) (*apiKeys, error) {
+	k := &apiKeys{byID: map[string]*apiKeyEntry{}, imported: map[[sha256.Size]byte]*apiKeyEntry{}}
+	seen := map[string]int{}
+	for i, message := range list.GetKeys() {
+		prefix := fmt.Sprintf("keys[%d]", i)
+		if first, ok := seen[message.GetId()]; ok {
+			return nil, &policy.FieldError{Field: prefix + ".id", Err: fmt.Errorf("a second key with this id; the first is keys[%d]", first)}
+		}
+		seen[message.GetId()] = i
+		entry, err := newAPIKeyEntry(provider, message)
+		if err != nil {
+			return nil, &policy.FieldError{Field: prefix, Err: err}
+		}
+		if !message.GetImported() {
+			k.byID[message.GetId()] = entry
+			continue
+		}
+		for _, secret := range entry.secrets {
+			k.imported[secret.digest] = entry
+		}
+	}
+	return k, nil
+}
+
+func newAPIKeyEntry(provider string, message *configv1.ApiKeyEntry) (*apiKeyEntry, error) {
+	entry := &apiKeyEntry{}
+	expires, err := readInstant("expires", message.GetExpires())
+	if err != nil {
+		return nil, err
+	}
+	if entry.revoked, err = readInstant("revoked", message.GetRevoked()); err != nil {
+		return nil, err
+	}
+	for i, text := range message.GetAddresses() {
+		block, err := readBlock(text)
+		if err != nil {
+			return nil, &policy.FieldError{Field: fmt.Sprintf("addresses[%d]", i), Err: err}
+		}
+		entry.addresses = append(entry.addresses, block)
+	}
+	for i, secretMessage := range message.GetSecrets() {
+		field := fmt.Sprintf("secrets[%d]", i)
+		until, err := readInstant(field+".expires", secretMessage.GetExpires())
+		if err != nil {
+			return nil, err
+		}
+		if until.IsZero() || !expires.IsZero() && expires.Before(until) {
+			until = expires
+		}
+		secret := apiKeySecretEntry{principal: &policy.Principal{
+			ID: message.GetOwner(), Provider: provider, Subject: message.GetOwner(),
+			Roles: message.GetRoles(), Scopes: message.GetScopes(), Expires: until,
+			Claims: map[string]any{"key_id": message.GetId()},
+		}}
+		if n, err := hex.Decode(secret.digest[:], []byte(secretMessage.GetSha256())); err != nil || n != sha256.Size {
+			return nil, &policy.FieldError{Field: field + ".sha256", Err: errors.New("no SHA-256 in hexadecimal")}
+		}
+		entry.secrets = append(entry.secrets, secret)
+	}
+	return entry, nil
+}
+
+// readInstant reads a time (RFC 3339, section 5.6); an absent one is the zero time.
+func readInstant(field, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil || at.IsZero() {
+		return time.Time{}, &policy.FieldError{Field: field, Err: fmt.Errorf("%q is no time such as 2027-01-01T00:00:00Z", text)}
+	}
+	return at, nil
+}
+
+// readBlock reads an address, or a block of them.
+func readBlock(text string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(text); err == nil && ip.Zone() == "" {
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	block, err := netip.ParsePrefix(text)
+	if err != nil || block.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an IP address nor a block such as 10.0.0.0/8", text)
+	}
+	if block != block.Masked() {
+		return netip.Prefix{}, fmt.Errorf("%q has bits set behind its length; write %v", text, block.Masked())
+	}
+	return block, nil
+}

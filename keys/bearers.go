@@ -1,0 +1,86 @@
+package keys
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"unsafe"
+
+	"github.com/kasbah-authz/kasbah/policy"
+)
+
+// The challenges of the Bearer scheme (RFC 6750, section 3). A caller is told no more than that its token
+// is not good.
+const (
+	challengeMissing = `Bearer realm="kasbah"`
+	challengeInvalid = `Bearer realm="kasbah", error="invalid_token"`
+)
+
+// bearers is the method of bearer tokens, for the providers of a route that accept JWTs.
+type bearers struct{ providers []*Provider }
+
+func (*bearers) challenge(reason policy.Reason) string {
+	if reason == policy.MissingCredential {
+		return challengeMissing
+	}
+	return challengeInvalid
+}
+
+// authenticate verifies the request's bearer token. Where several providers have the token's issuer and none accepts it,
+// the error is that of the one whose checks it got farthest through; or that a key set was never fetched, if one was not.
+func (b *bearers) authenticate(ctx context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
+	raw, err := bearer(req.Headers)
+	if err != nil {
+		return nil, nil, err
+	}
+	digest := credentialDigest(sha256.Sum256(unsafe.Slice(unsafe.StringData(raw), len(raw)))) //nolint:gosec // only read; a copy would cost as much as the hash
+	for _, p := range b.providers {
+		if principal, ok := p.jwt.cached(digest); ok {
+			return principal, p, nil
+		}
+	}
+	t, err := parseToken(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	return b.verify(ctx, req.NoWait, t, digest)
+}
+
+// verify asks the providers that have the token's issuer.
+func (b *bearers) verify(ctx context.Context, noWait bool, t *token, digest credentialDigest) (*policy.Principal, *Provider, error) {
+	best, bestRank := errIssuer, -1
+	var unavailable error
+	for _, p := range b.providers {
+		if t.issuer != p.jwt.issuer {
+			continue
+		}
+		principal, err := p.jwt.authenticate(ctx, noWait, t, digest)
+		if err == nil {
+			return principal, p, nil
+		}
+		if errors.Is(err, errNeverFetched) {
+			unavailable = err
+			continue
+		}
+		_, rank, refused := refusal(err)
+		if !refused {
+			return nil, nil, err
+		}
+		if rank > bestRank {
+			best, bestRank = err, rank
+		}
+	}
+	if unavailable != nil {
+		return nil, nil, unavailable
+	}
+	return nil, nil, best
+}
+
+// cached returns the principal of a token that this provider has verified with the keys that it has now.
+func (p *jwtProvider) cached(digest credentialDigest) (*policy.Principal, bool) {
+	set := p.keys.current()
+	if set == nil {
+		return nil, false
+	}
+	return p.store.cache.get(cacheKey{provider: p.digest, generation: set.generation, credential: digest})
+}
