@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,6 +20,9 @@ func lintText(t *testing.T, text string, replaced ...string) (code int, findings
 	folder := t.TempDir()
 	if err := writeDemo(folder); err != nil {
 		t.Fatal(err)
+	}
+	if code := run(t.Context(), []string{"keys", "create", "--file", filepath.Join(folder, "api-keys.yaml"), "--owner", "acme"}, streams{strings.NewReader(""), io.Discard, os.Stderr}); code != exitOK {
+		t.Fatalf("kasbah keys create exits with %d", code)
 	}
 	for pair := append(replaced, "kasbah.yaml", text); len(pair) > 0; pair = pair[2:] {
 		if err := os.WriteFile(filepath.Join(folder, pair[0]), []byte(pair[1]), 0o600); err != nil {
