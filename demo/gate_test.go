@@ -25,15 +25,28 @@ import (
 // A gate is one Kasbah with the configuration of testdata/threats. Tests put an upstream behind it and one or
 // more Envoys in front.
 type gate struct {
+	folder  string
 	issuer  *keystest.Issuer
 	address string
 	stop    func() // ends Kasbah, once
+	log     *lines
+}
+
+// logged reports whether Kasbah has logged a line with that text.
+func (g *gate) logged(text string) bool {
+	return slices.ContainsFunc(g.log.all(), func(line string) bool { return strings.Contains(line, text) })
 }
 
 func newGate(t *testing.T) *gate {
 	t.Helper()
+	return newGateOf(t, os.DirFS("testdata/threats"), nil)
+}
+
+// newGateOf starts a Kasbah with the configuration of those files, and of others by name, in a folder of the test's own.
+func newGateOf(t *testing.T, files fs.FS, more map[string]string) *gate {
+	t.Helper()
 	folder := t.TempDir()
-	if err := os.CopyFS(folder, os.DirFS("testdata/threats")); err != nil {
+	if err := os.CopyFS(folder, files); err != nil {
 		t.Fatal(err)
 	}
 	issuer, err := keystest.New(demo.IssuerURL)
@@ -42,6 +55,11 @@ func newGate(t *testing.T) *gate {
 	}
 	if err := os.WriteFile(filepath.Join(folder, "jwks.json"), issuer.JWKS(), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	for name, text := range more {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	log := &lines{}
 	kasbah, err := server.New(server.Config{
@@ -58,7 +76,7 @@ func newGate(t *testing.T) *gate {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- kasbah.Run(ctx) }()
-	g := &gate{issuer: issuer, address: kasbah.Addr().String()}
+	g := &gate{folder: folder, issuer: issuer, address: kasbah.Addr().String(), log: log}
 	g.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
