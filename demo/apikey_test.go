@@ -24,6 +24,11 @@ enforcers:
   model: {file: model.conf}
   policy: {inline: "p, reader, /orders/*, GET, allow"}
 routes:
+- name: payments
+  match: [{path: /payments/}]
+  authenticate: [corp, partners]
+  step_up: {acr: [gold], max_age: 5m}
+  any_principal: true
 - name: orders
   match: [{path: /orders/}]
   authenticate: [corp, partners]

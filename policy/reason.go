@@ -22,6 +22,7 @@ const (
 	InvalidClaims       // a claim that must hold does not
 	Replayed            // it was good once and has been used
 	Revoked             // it was good once and was withdrawn
+	Insufficient        // it is good, and the route demands a stronger or a later authentication
 
 	RateLimited
 	LockedOut
@@ -49,7 +50,7 @@ var reasonNames = [reasonCount]string{
 	InvalidSignature: "invalid_signature", UnknownKey: "unknown_key", Expired: "expired",
 	NotYetValid: "not_yet_valid", WrongIssuer: "wrong_issuer", WrongAudience: "wrong_audience",
 	InvalidClaims: "invalid_claims", Replayed: "replayed",
-	Revoked:     "revoked",
+	Revoked: "revoked", Insufficient: "insufficient_authentication",
 	RateLimited: "rate_limited", LockedOut: "locked_out", SourceBlocked: "source_blocked",
 	ThreatDetected: "threat_detected",
 	InvalidRequest: "invalid_request", BodyTooLarge: "body_too_large", BodyMissing: "body_missing",

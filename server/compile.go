@@ -245,6 +245,9 @@ func (c *compiler) route(prefix string, message *configv1.Route, providers map[s
 	} else {
 		route.Stages = append(route.Stages, keys.NewAuthenticator(trusted))
 	}
+	if demanded := message.GetStepUp(); demanded != nil {
+		route.Stages = append(route.Stages, c.store.StepUp(demanded))
+	}
 	if message.GetAnyPrincipal() {
 		route.Stages = append(route.Stages, permitPrincipals{})
 	} else if e := enforcers[message.GetAuthorize()]; e != nil {

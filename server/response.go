@@ -32,6 +32,7 @@ var (
 	invalidToken    = answer{401, codes.Unauthenticated, "invalid_credential", "The credential is not valid", 0}
 	forbidden       = answer{403, codes.PermissionDenied, "forbidden", "You may not do this", 0}
 	malformed       = answer{400, codes.InvalidArgument, "invalid_request", "The request is malformed or ambiguous", 0}
+	insufficient    = answer{401, codes.Unauthenticated, "authenticate_again", "You must authenticate again, or more strongly", 0}
 	tooLarge        = answer{413, codes.ResourceExhausted, "body_too_large", "The body is too large", 0}
 	tooMany         = answer{429, codes.ResourceExhausted, "too_many_requests", "Too many requests", 1}
 	unavailable     = answer{503, codes.Unavailable, "unavailable", "This cannot be decided now", 1}
@@ -47,6 +48,8 @@ func answerTo(reason policy.Reason) answer {
 	case policy.MalformedCredential, policy.InvalidSignature, policy.UnknownKey, policy.Expired, policy.NotYetValid,
 		policy.WrongIssuer, policy.WrongAudience, policy.InvalidClaims, policy.Replayed, policy.Revoked:
 		return invalidToken
+	case policy.Insufficient:
+		return insufficient
 	case policy.RateLimited, policy.LockedOut:
 		return tooMany
 	case policy.SourceBlocked, policy.ThreatDetected, policy.NoRoute, policy.NoMatchingPolicy, policy.DeniedByPolicy,

@@ -1836,8 +1836,11 @@ type Route struct {
 	Query map[string]string `protobuf:"bytes,8,rep,name=query,proto3" json:"query,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Headers to set on the response to an allowed request, likewise.
 	ResponseHeaders map[string]string `protobuf:"bytes,9,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How, and how lately, the caller must have authenticated (RFC 9470). Who has not is told so with 401, and can come
+	// back with a better token.
+	StepUp        *StepUp `protobuf:"bytes,10,opt,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Route) Reset() {
@@ -1933,6 +1936,77 @@ func (x *Route) GetResponseHeaders() map[string]string {
 	return nil
 }
 
+func (x *Route) GetStepUp() *StepUp {
+	if x != nil {
+		return x.StepUp
+	}
+	return nil
+}
+
+// StepUp is what a route demands of the caller's authentication, by the claims of the token. Each that is given must hold.
+type StepUp struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token's `acr` must be one of these. They are what the issuer is asked for, in this order.
+	Acr []string `protobuf:"bytes,1,rep,name=acr,proto3" json:"acr,omitempty"`
+	// The token's `amr` must have each of these (RFC 8176), such as mfa or hwk.
+	Amr []string `protobuf:"bytes,2,rep,name=amr,proto3" json:"amr,omitempty"`
+	// The caller must have authenticated not longer ago than this, by `auth_time`.
+	MaxAge        *durationpb.Duration `protobuf:"bytes,3,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepUp) Reset() {
+	*x = StepUp{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepUp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepUp) ProtoMessage() {}
+
+func (x *StepUp) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
+func (*StepUp) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *StepUp) GetAcr() []string {
+	if x != nil {
+		return x.Acr
+	}
+	return nil
+}
+
+func (x *StepUp) GetAmr() []string {
+	if x != nil {
+		return x.Amr
+	}
+	return nil
+}
+
+func (x *StepUp) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
 // Match is one set of requests: those that satisfy all of its fields.
 type Match struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1950,7 +2024,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2036,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2049,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Match) GetHost() string {
@@ -2127,7 +2201,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06Source\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
 	"\x06inline\x18\x02 \x01(\tH\x00R\x06inlineB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa7\t\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\xf9\t\n" +
 	"\x05Route\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x128\n" +
 	"\x05match\x18\x02 \x03(\v2\x17.kasbah.config.v1.MatchB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05match\x12\x16\n" +
@@ -2137,7 +2211,9 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\rany_principal\x18\x06 \x01(\bR\fanyPrincipal\x12n\n" +
 	"\aheaders\x18\a \x03(\v2$.kasbah.config.v1.Route.HeadersEntryB.\xbaH+\x9a\x01(\" r\x1e2\x1c^[A-Za-z0-9!#$%&'*+.^`|~-]+$*\x04r\x02\x10\x01R\aheaders\x12L\n" +
 	"\x05query\x18\b \x03(\v2\".kasbah.config.v1.Route.QueryEntryB\x12\xbaH\x0f\x9a\x01\f\"\x04r\x02\x10\x01*\x04r\x02\x10\x01R\x05query\x12\x87\x01\n" +
-	"\x10response_headers\x18\t \x03(\v2,.kasbah.config.v1.Route.ResponseHeadersEntryB.\xbaH+\x9a\x01(\" r\x1e2\x1c^[A-Za-z0-9!#$%&'*+.^`|~-]+$*\x04r\x02\x10\x01R\x0fresponseHeaders\x1a:\n" +
+	"\x10response_headers\x18\t \x03(\v2,.kasbah.config.v1.Route.ResponseHeadersEntryB.\xbaH+\x9a\x01(\" r\x1e2\x1c^[A-Za-z0-9!#$%&'*+.^`|~-]+$*\x04r\x02\x10\x01R\x0fresponseHeaders\x121\n" +
+	"\astep_up\x18\n" +
+	" \x01(\v2\x18.kasbah.config.v1.StepUpR\x06stepUp\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -2147,9 +2223,15 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aB\n" +
 	"\x14ResponseHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\x97\x03\xbaH\x93\x03\x1a\xc2\x01\n" +
-	"\froute.public\x12Sa public route asks for nobody: leave out authenticate, authorize and any_principal\x1a]!this.public || (size(this.authenticate) == 0 && this.authorize == '' && !this.any_principal)\x1a\xcb\x01\n" +
-	"\rroute.decides\x12\\say who may pass: public: true, or authenticate with either authorize or any_principal: true\x1a\\this.public || (size(this.authenticate) > 0 && (this.authorize != '') != this.any_principal)\"\xcb\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xb6\x03\xbaH\xb2\x03\x1a\xe1\x01\n" +
+	"\froute.public\x12\\a public route asks for nobody: leave out authenticate, step_up, authorize and any_principal\x1as!this.public || (size(this.authenticate) == 0 && !has(this.step_up) && this.authorize == '' && !this.any_principal)\x1a\xcb\x01\n" +
+	"\rroute.decides\x12\\say who may pass: public: true, or authenticate with either authorize or any_principal: true\x1a\\this.public || (size(this.authenticate) > 0 && (this.authorize != '') != this.any_principal)\"\xaa\x02\n" +
+	"\x06StepUp\x120\n" +
+	"\x03acr\x18\x01 \x03(\tB\x1e\xbaH\x1b\x92\x01\x18\x10d\x18\x01\"\x12r\x102\x0e^[!#-\\[\\]-~]+$R\x03acr\x12\"\n" +
+	"\x03amr\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10d\x18\x01\"\x04r\x02\x10\x01R\x03amr\x12E\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b\x01R\x06maxAge:\x82\x01\xbaH\x7f\x1a}\n" +
+	"\x11step_up.something\x12)say what is demanded: acr, amr or max_age\x1a=size(this.acr) > 0 || size(this.amr) > 0 || has(this.max_age)\"\xcb\x01\n" +
 	"\x05Match\x12W\n" +
 	"\x04host\x18\x01 \x01(\tBC\xbaH@\xd8\x01\x01r;\x18\xac\x0226^(\\*\\.)?[a-z0-9_-]+(\\.[a-z0-9_-]+)*$|^\\[[0-9a-f:.]+\\]$R\x04host\x12\"\n" +
 	"\x04path\x18\x02 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\x18\x80\x10:\x01/R\x04path\x12E\n" +
@@ -2183,7 +2265,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),               // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),              // 1: kasbah.config.v1.LogFormat
@@ -2208,12 +2290,13 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*Secret)(nil),              // 20: kasbah.config.v1.Secret
 	(*Source)(nil),              // 21: kasbah.config.v1.Source
 	(*Route)(nil),               // 22: kasbah.config.v1.Route
-	(*Match)(nil),               // 23: kasbah.config.v1.Match
-	nil,                         // 24: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                         // 25: kasbah.config.v1.Route.HeadersEntry
-	nil,                         // 26: kasbah.config.v1.Route.QueryEntry
-	nil,                         // 27: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil), // 28: google.protobuf.Duration
+	(*StepUp)(nil),              // 23: kasbah.config.v1.StepUp
+	(*Match)(nil),               // 24: kasbah.config.v1.Match
+	nil,                         // 25: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                         // 26: kasbah.config.v1.Route.HeadersEntry
+	nil,                         // 27: kasbah.config.v1.Route.QueryEntry
+	nil,                         // 28: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*durationpb.Duration)(nil), // 29: google.protobuf.Duration
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	4,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
@@ -2221,43 +2304,45 @@ var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	15, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
 	22, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	5,  // 4: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	28, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	28, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	29, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	29, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
 	6,  // 7: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	28, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	29, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
 	7,  // 9: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
 	8,  // 10: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	28, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	28, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	29, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	29, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 13: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 14: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 15: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	28, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	29, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
 	10, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
 	12, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
 	14, // 19: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	28, // 20: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	28, // 21: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	29, // 20: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	29, // 21: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
 	11, // 22: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
 	13, // 23: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
 	21, // 24: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
 	17, // 25: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	24, // 26: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	25, // 26: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
 	16, // 27: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
 	18, // 28: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
 	19, // 29: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
 	20, // 30: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	28, // 31: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	28, // 32: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	23, // 33: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	25, // 34: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	26, // 35: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	27, // 36: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	29, // 31: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	29, // 32: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	24, // 33: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	26, // 34: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	27, // 35: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	28, // 36: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	23, // 37: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	29, // 38: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -2297,7 +2382,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
