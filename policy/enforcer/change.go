@@ -1,7 +1,7 @@
 package enforcer
 
 import (
-	"math"
+	"cmp"
 	"slices"
 	"strings"
 	"unsafe"
@@ -56,7 +56,7 @@ func (e *Enforcer) isIncremental(m *model.Model, read int) bool {
 			return false
 		}
 	}
-	return slices.IsSortedFunc(e.rules.base, func(a, b model.Rule) int { return a.Line - b.Line })
+	return slices.IsSortedFunc(e.rules.base, func(a, b model.Rule) int { return cmp.Compare(a.Line, b.Line) })
 }
 
 // canChange reports whether what the enforcer was built of, but for the policy, is what it would be built of now.
@@ -254,7 +254,7 @@ func (c *changing) runs() ([]compiled.Run, error) {
 func (c *changing) place(unit int) int {
 	at := c.rules.index(unit)
 	if at == len(c.rules.base) {
-		return c.compiled.Before(math.MaxInt)
+		return len(c.compiled.Layers[0].Rules)
 	}
 	return c.compiled.Before(c.rules.base[at].Line)
 }

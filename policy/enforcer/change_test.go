@@ -2,6 +2,7 @@ package enforcer_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -143,5 +144,35 @@ func (c *changed) same(t *rapid.T, m *drawnModel, now, fresh *enforcer.Enforcer)
 		if (err == nil) != (wantErr == nil) || !cmp.Equal(got, want) {
 			t.Fatalf("%v: %+v, %v; read as a whole %+v, %v\n%s\n%s", c.values, got, err, want, wantErr, c.model, strings.Join(c.lines, "\n"))
 		}
+	}
+}
+
+// TestRowsWithAnyID: the IDs of rows order them, however far apart they are and below zero too.
+func TestRowsWithAnyID(t *testing.T) {
+	const text = "[request_definition]\nr = sub, obj, act\n[policy_definition]\np = sub, obj, act\n" + allowSome + "[matchers]\nm = r.sub == p.sub && r.obj == p.obj && r.act == p.act\n"
+	row := func(id int64, subject string) enforcer.Row {
+		return enforcer.Row{ID: id, Fields: []string{"p", subject, "/x", "GET"}}
+	}
+	var before *enforcer.Enforcer
+	for _, rows := range [][]enforcer.Row{
+		{row(math.MinInt64, "a"), row(-7, "b"), row(9, "c"), row(math.MaxInt64, "d")},
+		{row(math.MinInt64, "a"), row(-8, "e"), row(9, "c"), row(math.MaxInt64, "d")},
+		{row(math.MinInt64, "a"), row(-8, "e"), row(9, "c")},
+	} {
+		e, findings := enforcer.New(enforcer.Config{Name: "rows", Previous: before, Model: enforcer.Text{Data: []byte(text)}, Table: &enforcer.Table{Name: "t", Rows: rows}})
+		if e == nil {
+			t.Fatal(findings)
+		}
+		if before != nil && !enforcer.Derived(e) {
+			t.Error("the change was not taken alone")
+		}
+		for _, subject := range []string{"a", "b", "c", "d", "e"} {
+			want := slices.IndexFunc(rows, func(r enforcer.Row) bool { return r.Fields[1] == subject }) >= 0
+			got, err := e.Evaluate(t.Context(), &policy.Request{Path: "/x", Method: "GET"}, &policy.Principal{ID: subject})
+			if err != nil || (got.Verdict == policy.Permitted) != want {
+				t.Errorf("%s of %v: %+v, %v", subject, rows, got, err)
+			}
+		}
+		before = e
 	}
 }

@@ -1,6 +1,7 @@
 package compiled
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -125,7 +126,7 @@ func (l *Policy) changeRules(runs []Run) error {
 
 // Before returns how many of the rules that were indexed as a whole stand before that line.
 func (l *Policy) Before(line int) int {
-	index, _ := slices.BinarySearchFunc(l.Layers[0].Rules, line, func(r model.Rule, line int) int { return r.Line - line })
+	index, _ := slices.BinarySearchFunc(l.Layers[0].Rules, line, func(r model.Rule, line int) int { return cmp.Compare(r.Line, line) })
 	return index
 }
 
@@ -164,5 +165,5 @@ func rowKey(row []index.Symbol) (key uint64) {
 	return key
 }
 
-// Derived reports whether the policy is one that another one has become.
+// Derived reports whether the policy is one that another one has become. Tests ask, so that they know what they compare.
 func (l *Policy) Derived() bool { return l.removed != nil }

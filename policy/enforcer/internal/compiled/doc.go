@@ -11,6 +11,6 @@
 //
 // Where a request is such that Casbin could return an error, a policy is asked rule by rule, as Casbin does, so that the
 // error comes when Casbin's would. A policy does not change, takes no lock, and may be asked by many goroutines at once; a
-// query is one goroutine's. No request is worked on for longer than its context, nor, at an edge that must not wait, for
-// more than some milliseconds.
+// query is one goroutine's. What a request costs is counted (index.Meter): it is given up soon after its context ends, and an
+// edge that must not wait is told before it has waited long.
 package compiled

@@ -23,7 +23,7 @@ type Policy struct {
 	ownRoles string // the role definition in which the roles count that a caller brings; empty for none
 	memory   *roleMemory
 	Count    int    // of the rules for the matcher
-	Linear   string // what every request is slow for, as of program.linear; empty for nothing
+	Linear   string // what every request is slow for, as of Program.linear; empty for nothing
 }
 
 // New indexes a whole policy.
@@ -139,7 +139,7 @@ type Verdict struct {
 	By      Rank // no rule, where its layer is nil
 }
 
-// Decide gives Casbin's verdict on the request that the query holds. With noWait it returns
+// Decide gives Casbin's verdict on the request that the query holds. With NoWait it returns
 // [policy.ErrWouldWait] rather than take more than MaxUnwaited steps.
 func (q *Query) Decide() (v Verdict, err error) {
 	defer model.Recovered(&err)

@@ -18,7 +18,7 @@ const (
 )
 
 // Meter counts what is done for one request in steps, each the work of asking a plain matcher about one rule: about a
-// microsecond. Neither the rules nor the caller can make a request go on for longer than somebody waits for it.
+// microsecond. So neither many rules nor long texts make a request go on for much longer than somebody waits for it.
 type Meter struct {
 	Context context.Context
 	NoWait  bool
@@ -26,7 +26,7 @@ type Meter struct {
 	seen    int // the step at which the context was looked at
 }
 
-// Charge counts steps. Whoever loops asks late in time.
+// Charge counts steps. Whoever loops asks Late in time.
 func (m *Meter) Charge(steps int) { m.steps += steps }
 
 // Late returns [policy.ErrWouldWait] or the context's error where the request has taken too long.

@@ -13,7 +13,7 @@ const NoSymbol = ^Symbol(0)
 
 // Symbols gives texts their symbols. It is a hash table without pointers, in which a text is found by two looks
 // into memory that is not in the processor's caches, however many texts there are; and a million texts cost the
-// garbage collector nothing. A table that others share is not added to; extend makes one that is.
+// garbage collector nothing. A table that others share is not added to; Extend makes one that is.
 type Symbols struct {
 	below *Symbols // holds the first symbols; nil for none
 	first Symbol   // the first symbol that is not below

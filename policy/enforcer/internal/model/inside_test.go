@@ -21,7 +21,7 @@ func sameRules(t failer, text string) int {
 	for i := range rules {
 		rule := &rules[i]
 		if rule.Type() == "" {
-			continue // Casbin panics; checkRules knows no such type
+			continue // Casbin panics; CheckRules knows no such type
 		}
 		fields := make([]string, max(len(rule.Fields()), 1))
 		for j := range fields {
