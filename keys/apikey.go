@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// An API key is kb_<environment>_<id>_<secret><checksum>. What is secret scanners know it by the beginning, and a mistyped
-// one by the checksum; the id says which key it is, to us and in logs; the secret is 190 random bits, so that a plain hash of
-// it cannot be guessed.
+// An API key is kb_<environment>_<id>_<secret><checksum>. A scanner for leaked secrets can tell
+// it by the beginning, and a mistyped one is told by the checksum; the id says which key it is, to us and in logs; the
+// secret is 190 random bits, so that a plain hash of it cannot be guessed.
 const (
 	apiKeyPrefix   = "kb_"
 	apiKeyID       = 12 // characters

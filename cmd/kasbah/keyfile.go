@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -44,7 +45,9 @@ func (c *keyCommand) change(file *configv1.ApiKeyFile, in io.Reader) (key string
 		if key, c.id, err = keys.NewAPIKey(c.environment, ""); err != nil {
 			return "", err
 		}
-		file.Keys = append(file.Keys, c.entry(key))
+		entry := c.entry(key)
+		entry.Environment = c.environment
+		file.Keys = append(file.Keys, entry)
 		return key, nil
 	case "import":
 		if at >= 0 {
@@ -84,7 +87,7 @@ func (c *keyCommand) rotate(entry *configv1.ApiKeyEntry) (string, error) {
 	if entry.GetRevoked() != "" || entry.GetImported() {
 		return "", fmt.Errorf("the key %s was revoked or imported, and is not rotated; create another one", c.id)
 	}
-	key, _, err := keys.NewAPIKey(c.environment, c.id)
+	key, _, err := keys.NewAPIKey(cmp.Or(entry.GetEnvironment(), "live"), c.id)
 	if err != nil {
 		return "", err
 	}

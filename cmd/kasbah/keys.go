@@ -89,8 +89,8 @@ func (c *keyCommand) check(args []string) error {
 		return fmt.Errorf("%s takes %d arguments behind its flags", c.verb, map[bool]int{true: 1}[wantsID])
 	case (c.verb == "create" || c.verb == "import") && c.owner == "":
 		return errors.New("--owner says who sends the key")
-	case c.verb == "import" && c.id == "":
-		return errors.New("--id names the key that is imported")
+	case (c.verb == "import") == (c.id == ""):
+		return errors.New("--id names the key that is imported, and only that; a key of ours makes its own")
 	case c.grace < 0:
 		return errors.New("--grace is negative")
 	}

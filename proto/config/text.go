@@ -28,13 +28,13 @@ func parse(r *report, data []byte, limit int) *yaml.Node {
 	var first, second yaml.Node
 	err := decoder.Decode(&first)
 	if errors.Is(err, io.EOF) || err == nil && isNull(first.Content[0]) {
-		r.errorf(0, 0, "the file is empty; a configuration has at least routes")
+		r.errorf(0, 0, "the file is empty")
 		return nil
 	}
 	if err == nil {
 		err = decoder.Decode(&second)
 		if err == nil {
-			r.errorf(second.Line, second.Column, "a second document begins here; a configuration is one document")
+			r.errorf(second.Line, second.Column, "a second document begins here; a file is one document")
 			return nil
 		}
 	}

@@ -6,11 +6,10 @@ import (
 	"sync"
 
 	"github.com/casbin/casbin/v2"
-
-	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/model"
-
 	casbinmodel "github.com/casbin/casbin/v2/model"
 	"github.com/casbin/casbin/v2/persist"
+
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/model"
 )
 
 // Evaluator asks Casbin. Its rules are loaded once and shared; what one evaluation changes is in a session,

@@ -6,14 +6,12 @@ import (
 	"strings"
 
 	"github.com/casbin/casbin/v2"
-
-	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/model"
-
 	casbinmodel "github.com/casbin/casbin/v2/model"
 	"github.com/casbin/casbin/v2/rbac"
-
 	defaultrolemanager "github.com/casbin/casbin/v2/rbac/default-role-manager"
 	"github.com/casbin/casbin/v2/util"
+
+	"github.com/kasbah-authz/kasbah/policy/enforcer/internal/model"
 )
 
 const (

@@ -92,7 +92,9 @@ type ApiKeyEntry struct {
 	// When the key was withdrawn. From the moment that this stands here it is refused.
 	Revoked string `protobuf:"bytes,8,opt,name=revoked,proto3" json:"revoked,omitempty"`
 	// A key that another service made. It has no form of ours, and is looked up by its hash.
-	Imported      bool `protobuf:"varint,9,opt,name=imported,proto3" json:"imported,omitempty"`
+	Imported bool `protobuf:"varint,9,opt,name=imported,proto3" json:"imported,omitempty"`
+	// The word behind "kb_" in the key, which stays when the key is rotated. Default: live.
+	Environment   string `protobuf:"bytes,10,opt,name=environment,proto3" json:"environment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,6 +192,13 @@ func (x *ApiKeyEntry) GetImported() bool {
 	return false
 }
 
+func (x *ApiKeyEntry) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
 // ApiKeySecret is one of the texts that a key may be.
 type ApiKeySecret struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -252,7 +261,7 @@ const file_kasbah_config_v1_apikeys_proto_rawDesc = "" +
 	"\x1ekasbah/config/v1/apikeys.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\"J\n" +
 	"\n" +
 	"ApiKeyFile\x12<\n" +
-	"\x04keys\x18\x01 \x03(\v2\x1d.kasbah.config.v1.ApiKeyEntryB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04keys\"\xfb\x02\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1d.kasbah.config.v1.ApiKeyEntryB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04keys\"\xb9\x03\n" +
 	"\vApiKeyEntry\x125\n" +
 	"\x02id\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[0-9A-Za-z][0-9A-Za-z._-]*$R\x02id\x12 \n" +
 	"\x05owner\x18\x02 \x01(\tB\n" +
@@ -264,7 +273,9 @@ const file_kasbah_config_v1_apikeys_proto_rawDesc = "" +
 	"\asecrets\x18\a \x03(\v2\x1e.kasbah.config.v1.ApiKeySecretB\n" +
 	"\xbaH\a\x92\x01\x04\b\x01\x10\x02R\asecrets\x12\x18\n" +
 	"\arevoked\x18\b \x01(\tR\arevoked\x12\x1a\n" +
-	"\bimported\x18\t \x01(\bR\bimported\"W\n" +
+	"\bimported\x18\t \x01(\bR\bimported\x12<\n" +
+	"\venvironment\x18\n" +
+	" \x01(\tB\x1a\xbaH\x17\xd8\x01\x01r\x122\x10^[a-z0-9]{1,20}$R\venvironment\"W\n" +
 	"\fApiKeySecret\x12-\n" +
 	"\x06sha256\x18\x01 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06sha256\x12\x18\n" +
 	"\aexpires\x18\x02 \x01(\tR\aexpiresB@Z>github.com/kasbah-authz/kasbah/proto/kasbah/config/v1;configv1b\x06proto3"
