@@ -36,38 +36,21 @@ type apiKeySecretEntry struct {
 	principal *policy.Principal // whose Expires is that of the secret; zero: never
 }
 
-// apiKeyHeader is the method of API keys in a header.
-type apiKeyHeader struct{ provider *Provider }
+// apiKeyMethod is the method of API keys.
+type apiKeyMethod struct{ provider *Provider }
 
-func (*apiKeyHeader) challenge(policy.Reason) string { return challengeAPIKey }
+func (*apiKeyMethod) challenge(policy.Reason) string { return challengeAPIKey }
 
-func (h *apiKeyHeader) authenticate(_ context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
-	key, err := h.read(req.Headers)
+func (m *apiKeyMethod) authenticate(_ context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
+	key, err := m.provider.from.read(req)
 	if err != nil {
 		return nil, nil, err
 	}
-	principal, err := h.provider.apiKeys.find(key, req.Source.Address)
+	principal, err := m.provider.apiKeys.find(key, req.Source.Address)
 	if err != nil {
 		return nil, nil, err
 	}
-	return principal, h.provider, nil
-}
-
-// read returns the key of the request.
-func (h *apiKeyHeader) read(headers policy.Headers) (string, error) {
-	if h.provider.header == authorization {
-		return bearer(headers)
-	}
-	key, lines := headers.Get(h.provider.header)
-	switch {
-	case lines == 0:
-		return "", errMissing
-	case lines > 1:
-		return "", fmt.Errorf("%w: %d headers with an API key", errMalformed, lines)
-	case key == "":
-		return "", fmt.Errorf("%w: an empty API key", errMalformed)
-	}
-	return key, nil
+	return principal, m.provider, nil
 }
 
 // find returns the principal of a key that is used from that address. It does the same for a key whose id is known and one

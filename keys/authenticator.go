@@ -11,9 +11,11 @@ import (
 // Authenticator is the [policy.Stage] that says who is calling. It never permits: it passes the request on
 // with its principal, or denies it.
 type Authenticator struct {
-	methods    []method
-	remove     map[*Provider][]string // headers that the upstream must not see, by who accepted the caller
-	challenges []string               // for a request without any credential
+	methods    []method // one of them must accept
+	also       []method // each of them must accept
+	anonymous  *policy.Principal
+	withheld   map[*Provider]*withheld // by who accepted the caller, nil for nobody
+	challenges []string                // for a request without any credential
 }
 
 // method is one way to say who is calling.
@@ -25,28 +27,39 @@ type method interface {
 	challenge(reason policy.Reason) string
 }
 
+// Demand is what an Authenticator asks for beside the providers of which one must accept the caller.
+type Demand struct {
+	// Also are providers of which each must accept the caller too. They do not change the principal.
+	Also []*Provider
+	// Anonymous is the id of the principal of a caller that shows none of the credentials that the providers are for; empty:
+	// such a caller is denied. One that shows a credential which is not good is denied in any case.
+	Anonymous string
+}
+
 // NewAuthenticator returns a stage that accepts a credential which any of the providers vouches for. They are asked in this
-// order, those for bearer tokens together where the first of them stands; the first that accepts makes the principal. The
-// upstream sees no credential that is for any of them, but what the provider that accepted forwards.
-func NewAuthenticator(providers []*Provider) *Authenticator {
-	a := &Authenticator{remove: map[*Provider][]string{}}
-	var tokens *bearers
-	for _, p := range providers {
-		a.remove[p] = removed(p, providers)
-		switch {
-		case p.apiKeys != nil:
-			a.methods = append(a.methods, &apiKeyHeader{p})
-		case tokens == nil:
-			tokens = &bearers{providers: []*Provider{p}}
-			a.methods = append(a.methods, tokens)
-		default:
-			tokens.providers = append(tokens.providers, p)
+// order, those for tokens from the same places together where the first of them stands; the first that accepts makes the
+// principal. The upstream sees no credential that is for any of them, but what a provider that accepted forwards.
+func NewAuthenticator(providers []*Provider, demands ...Demand) *Authenticator {
+	a := &Authenticator{methods: methods(providers), withheld: map[*Provider]*withheld{}}
+	var also []*Provider
+	for _, demand := range demands {
+		also = append(also, demand.Also...)
+		if demand.Anonymous != "" {
+			a.anonymous = &policy.Principal{ID: demand.Anonymous}
 		}
 	}
-	if len(a.methods) == 0 {
-		a.methods = []method{&bearers{}} // which accepts nobody
+	for _, p := range also {
+		a.also = append(a.also, methods([]*Provider{p})...)
 	}
-	for _, m := range a.methods {
+	all := slices.Concat(providers, also)
+	a.withheld[nil] = withhold(all, also)
+	for _, p := range providers {
+		a.withheld[p] = withhold(all, append(slices.Clone(also), p))
+	}
+	if len(a.methods) == 0 {
+		a.methods = []method{&bearers{from: bearerLocations}} // which accepts nobody
+	}
+	for _, m := range slices.Concat(a.methods, a.also) {
 		if challenge := m.challenge(policy.MissingCredential); !slices.Contains(a.challenges, challenge) {
 			a.challenges = append(a.challenges, challenge)
 		}
@@ -54,16 +67,23 @@ func NewAuthenticator(providers []*Provider) *Authenticator {
 	return a
 }
 
-// removed returns the headers that the upstream must not see when one of the providers has accepted the caller.
-func removed(accepted *Provider, providers []*Provider) []string {
-	var headers []string
+// methods returns how the providers are asked.
+func methods(providers []*Provider) []method {
+	var all []method
 	for _, p := range providers {
-		kept := p.forward && p == accepted || accepted.forward && p.header == accepted.header
-		if !kept && !slices.Contains(headers, p.header) {
-			headers = append(headers, p.header)
+		if p.apiKeys != nil {
+			all = append(all, &apiKeyMethod{p})
+			continue
 		}
+		i := slices.IndexFunc(all, func(m method) bool { b, ok := m.(*bearers); return ok && slices.Equal(b.from, p.from) })
+		if i < 0 {
+			all = append(all, &bearers{from: p.from, providers: []*Provider{p}})
+			continue
+		}
+		tokens := all[i].(*bearers) //nolint:forcetypeassert // that is what was looked for
+		tokens.providers = append(tokens.providers, p)
 	}
-	return headers
+	return all
 }
 
 // Name returns "authenticate".
@@ -73,23 +93,48 @@ func (a *Authenticator) Name() string { return "authenticate" }
 // farthest through its checks. What cannot be judged, because a key set was never fetched, is a [*policy.StageError] with
 // [policy.Unavailable], unless another provider accepts the caller.
 func (a *Authenticator) Evaluate(ctx context.Context, req *policy.Request, _ *policy.Principal) (policy.Outcome, error) {
+	principal, by, denied, err := a.ask(ctx, req, a.methods)
+	if err != nil {
+		return policy.Outcome{}, err
+	}
+	if principal == nil {
+		if denied.Reason != policy.MissingCredential || a.anonymous == nil {
+			return denied, nil
+		}
+		principal = a.anonymous
+	}
+	for i := range a.also {
+		accepted, _, denied, err := a.ask(ctx, req, a.also[i:i+1])
+		if err != nil || accepted == nil {
+			return denied, err
+		}
+	}
+	outcome := policy.Outcome{Verdict: policy.Passed, Principal: principal}
+	if err := a.withheld[by].from(req, &outcome); err != nil {
+		return policy.Outcome{Verdict: policy.Denied, Reason: policy.MalformedCredential, Challenges: a.challenges, Detail: err.Error()}, nil
+	}
+	return outcome, nil
+}
+
+// ask returns the principal of the first method that accepts the caller. A nil one comes with the denial, or with an error.
+func (a *Authenticator) ask(ctx context.Context, req *policy.Request, methods []method) (*policy.Principal, *Provider, policy.Outcome, error) {
 	denied := policy.Outcome{
 		Verdict: policy.Denied, Reason: policy.MissingCredential, Challenges: a.challenges, Detail: errMissing.Error(),
 	}
 	farthest := 0
 	var unavailable error
-	for _, m := range a.methods {
+	for _, m := range methods {
 		principal, by, err := m.authenticate(ctx, req)
 		switch {
 		case err == nil:
-			return policy.Outcome{Verdict: policy.Passed, Principal: principal, Remove: a.remove[by]}, nil
+			return principal, by, policy.Outcome{}, nil
 		case errors.Is(err, errNeverFetched):
 			unavailable = err
 			continue
 		}
 		reason, rank, refused := refusal(err)
 		if !refused {
-			return policy.Outcome{}, err
+			return nil, nil, policy.Outcome{}, err
 		}
 		if rank > farthest {
 			farthest = rank
@@ -97,7 +142,7 @@ func (a *Authenticator) Evaluate(ctx context.Context, req *policy.Request, _ *po
 		}
 	}
 	if unavailable != nil {
-		return policy.Outcome{}, unavailable
+		return nil, nil, policy.Outcome{}, unavailable
 	}
-	return denied, nil
+	return nil, nil, denied, nil
 }

@@ -16,8 +16,11 @@ const (
 	challengeInvalid = `Bearer realm="kasbah", error="invalid_token"`
 )
 
-// bearers is the method of bearer tokens, for the providers of a route that accept JWTs.
-type bearers struct{ providers []*Provider }
+// bearers is the method of bearer tokens, for the providers of a route that accept JWTs from the same locations.
+type bearers struct {
+	from      locations
+	providers []*Provider
+}
 
 func (*bearers) challenge(reason policy.Reason) string {
 	if reason == policy.MissingCredential {
@@ -29,7 +32,7 @@ func (*bearers) challenge(reason policy.Reason) string {
 // authenticate verifies the request's bearer token. Where several providers have the token's issuer and none accepts it,
 // the error is that of the one whose checks it got farthest through; or that a key set was never fetched, if one was not.
 func (b *bearers) authenticate(ctx context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
-	raw, err := bearer(req.Headers)
+	raw, err := b.from.read(req)
 	if err != nil {
 		return nil, nil, err
 	}

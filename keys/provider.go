@@ -21,8 +21,8 @@ type Files struct {
 // safe for use by many goroutines at once.
 type Provider struct {
 	name    string
-	header  string // that its credentials come in, in lower case
-	forward bool   // the upstream may see them
+	from    locations // where its credentials come
+	forward bool      // the upstream may see them
 
 	jwt     *jwtProvider // one of these is not nil
 	apiKeys *apiKeys
@@ -35,13 +35,19 @@ func (p *Provider) Name() string { return p.name }
 // one, with its keys. Errors are [*policy.FieldError], their fields relative to the message, or what files.APIKeys makes of
 // one in a file of its own.
 func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error) {
-	p := &Provider{name: cfg.GetName(), header: authorization, forward: cfg.GetForward()}
+	p := &Provider{name: cfg.GetName(), forward: cfg.GetForward()}
+	otherwise := bearerLocations
+	if key := cfg.GetApiKey(); key != nil && !strings.EqualFold(key.GetHeader(), authorization) {
+		otherwise = locations{{name: strings.ToLower(key.GetHeader())}}
+	}
 	var err error
+	if p.from, err = readLocations(cfg.GetFrom(), otherwise); err != nil {
+		return nil, err
+	}
 	switch kind := cfg.GetKind().(type) {
 	case *configv1.Provider_Jwt:
 		p.jwt, err = s.jwtProvider(cfg, files.Read)
 	case *configv1.Provider_ApiKey:
-		p.header = strings.ToLower(kind.ApiKey.GetHeader())
 		p.apiKeys, err = s.apiKeyProvider(cfg.GetName(), kind.ApiKey, files)
 	default:
 		err = &policy.FieldError{Field: "jwt", Err: errors.New("a provider needs it, or api_key")}

@@ -6,6 +6,10 @@ import (
 	"strings"
 )
 
+// maxToken is the longest credential that is looked at, in bytes. Envoy's own limit on all headers together
+// is 60 KiB.
+const maxToken = 8 << 10
+
 const (
 	// maxHeaderDepth and maxClaimsDepth are how many objects and arrays a token's two objects may hold inside
 	// one another, themselves included.

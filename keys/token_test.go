@@ -126,7 +126,7 @@ func FuzzBearer(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		token, err := bearer(policy.Headers{{Name: "authorization", Value: value}})
+		token, err := bearerLocations.read(&policy.Request{Headers: policy.Headers{{Name: "authorization", Value: value}}})
 		if err != nil {
 			if _, _, ok := refusal(err); !ok || token != "" {
 				t.Errorf("%q beside %v", token, err)

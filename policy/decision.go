@@ -49,6 +49,11 @@ type Outcome struct {
 	Challenges []string
 	// Remove names request headers that the upstream must not see, such as a credential that was used up.
 	Remove []string
+	// Set are request headers to write anew, such as one that held a credential among other things. What the route itself
+	// injects goes before them.
+	Set []Mutation
+	// RemoveQuery names query parameters that the upstream must not see, as they are written in the query.
+	RemoveQuery []string
 	// Detail says in words what was wrong, for the operator. It holds no secret and is never sent to the caller.
 	Detail string
 }

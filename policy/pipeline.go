@@ -128,6 +128,8 @@ func (p *Pipeline) decide(ctx context.Context, req *Request, note func(Step)) (d
 			d.Rule = outcome.Rule
 		}
 		d.Remove = append(d.Remove, outcome.Remove...)
+		d.Set = append(d.Set, outcome.Set...)
+		d.RemoveQuery = append(d.RemoveQuery, outcome.RemoveQuery...)
 		switch outcome.Verdict {
 		case Permitted:
 			permitted = true

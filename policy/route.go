@@ -56,8 +56,16 @@ func (p *Pipeline) mutate(d *Decision, route *Route, req *Request) error {
 	if d.Response, err = evaluate(route.Response, req, d.Principal); err != nil {
 		return err
 	}
-	if d.RemoveQuery, err = spoofedQuery(route.Query, d.Query, req.Query); err != nil {
+	spoofed, err := spoofedQuery(route.Query, d.Query, req.Query)
+	if err != nil {
 		return err
+	}
+	d.RemoveQuery = slices.DeleteFunc(d.RemoveQuery, func(name string) bool { return isSet(d.Query, name) })
+	d.RemoveQuery = append(d.RemoveQuery, spoofed...)
+	for _, m := range d.Set { // by the stages
+		if !isSet(set, m.Name) {
+			set = append(set, m)
+		}
 	}
 	d.Set = set
 	for _, name := range p.owned {

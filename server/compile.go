@@ -234,16 +234,12 @@ func (c *compiler) route(prefix string, message *configv1.Route, providers map[s
 		route.Stages = append(route.Stages, permitEveryone{})
 		return route
 	}
-	var trusted []*keys.Provider
-	for _, name := range message.GetAuthenticate() {
-		if provider := providers[name]; provider != nil {
-			trusted = append(trusted, provider)
-		}
-	}
 	if c.caller != nil {
 		route.Stages = append(route.Stages, c.caller)
 	} else {
-		route.Stages = append(route.Stages, keys.NewAuthenticator(trusted))
+		route.Stages = append(route.Stages, keys.NewAuthenticator(trusted(message.GetAuthenticate(), providers), keys.Demand{
+			Also: trusted(message.GetAuthenticateAlso(), providers), Anonymous: message.GetAnonymous(),
+		}))
 	}
 	if demanded := message.GetStepUp(); demanded != nil {
 		route.Stages = append(route.Stages, c.store.StepUp(demanded))
@@ -254,6 +250,17 @@ func (c *compiler) route(prefix string, message *configv1.Route, providers map[s
 		route.Stages = append(route.Stages, e)
 	}
 	return route
+}
+
+// trusted returns the providers of those names; the configuration is refused where one is missing.
+func trusted(names []string, providers map[string]*keys.Provider) []*keys.Provider {
+	var list []*keys.Provider
+	for _, name := range names {
+		if provider := providers[name]; provider != nil {
+			list = append(list, provider)
+		}
+	}
+	return list
 }
 
 func (c *compiler) injections(prefix string, sources map[string]string) []policy.Injection {

@@ -20,7 +20,7 @@ func fillDefaults(c *configv1.Config) {
 		if jwt := provider.GetJwt(); jwt != nil {
 			fillJWT(jwt)
 		}
-		if key := provider.GetApiKey(); key != nil {
+		if key := provider.GetApiKey(); key != nil && len(provider.GetFrom()) == 0 {
 			orValue(&key.Header, "x-api-key")
 		}
 	}

@@ -106,6 +106,9 @@ func (l *linter) names() {
 		for j, name := range route.GetAuthenticate() {
 			l.use(&providers, name, at.field("authenticate").item(j))
 		}
+		for j, name := range route.GetAuthenticateAlso() {
+			l.use(&providers, name, at.field("authenticate_also").item(j))
+		}
 		if name := route.GetAuthorize(); name != "" {
 			l.use(&enforcers, name, at.field("authorize"))
 		}

@@ -691,6 +691,9 @@ type Provider struct {
 	//	*Provider_Jwt
 	//	*Provider_ApiKey
 	Kind isProvider_Kind `protobuf_oneof:"kind"`
+	// Where its credentials are looked for. A request with credentials in two of these places is refused. Absent: the
+	// Authorization header behind "Bearer"; for `api_key`, its `header`.
+	From []*Location `protobuf:"bytes,14,rep,name=from,proto3" json:"from,omitempty"`
 	// Whether the credential goes on to the upstream. Default: it is removed from the request.
 	Forward       bool `protobuf:"varint,15,opt,name=forward,proto3" json:"forward,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -759,6 +762,13 @@ func (x *Provider) GetApiKey() *ApiKey {
 	return nil
 }
 
+func (x *Provider) GetFrom() []*Location {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
 func (x *Provider) GetForward() bool {
 	if x != nil {
 		return x.Forward
@@ -783,6 +793,136 @@ type Provider_ApiKey struct {
 func (*Provider_Jwt) isProvider_Kind() {}
 
 func (*Provider_ApiKey) isProvider_Kind() {}
+
+// Location is one place of a request where a credential may be.
+type Location struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The place.
+	//
+	// Types that are valid to be assigned to Place:
+	//
+	//	*Location_Header
+	//	*Location_Cookie
+	//	*Location_Query
+	//	*Location_WebsocketProtocol
+	Place isLocation_Place `protobuf_oneof:"place"`
+	// With `header`: the word that stands before the credential. Absent: "Bearer" in the Authorization header, none elsewhere.
+	Scheme        string `protobuf:"bytes,5,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Location) Reset() {
+	*x = Location{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Location) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Location) ProtoMessage() {}
+
+func (x *Location) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Location.ProtoReflect.Descriptor instead.
+func (*Location) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Location) GetPlace() isLocation_Place {
+	if x != nil {
+		return x.Place
+	}
+	return nil
+}
+
+func (x *Location) GetHeader() string {
+	if x != nil {
+		if x, ok := x.Place.(*Location_Header); ok {
+			return x.Header
+		}
+	}
+	return ""
+}
+
+func (x *Location) GetCookie() string {
+	if x != nil {
+		if x, ok := x.Place.(*Location_Cookie); ok {
+			return x.Cookie
+		}
+	}
+	return ""
+}
+
+func (x *Location) GetQuery() string {
+	if x != nil {
+		if x, ok := x.Place.(*Location_Query); ok {
+			return x.Query
+		}
+	}
+	return ""
+}
+
+func (x *Location) GetWebsocketProtocol() string {
+	if x != nil {
+		if x, ok := x.Place.(*Location_WebsocketProtocol); ok {
+			return x.WebsocketProtocol
+		}
+	}
+	return ""
+}
+
+func (x *Location) GetScheme() string {
+	if x != nil {
+		return x.Scheme
+	}
+	return ""
+}
+
+type isLocation_Place interface {
+	isLocation_Place()
+}
+
+type Location_Header struct {
+	// A header.
+	Header string `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
+}
+
+type Location_Cookie struct {
+	// A cookie. A browser sends it by itself, for whatever page asks: guard against that (SameSite, or a token of the form).
+	Cookie string `protobuf:"bytes,2,opt,name=cookie,proto3,oneof"`
+}
+
+type Location_Query struct {
+	// A query parameter. It stands in logs and histories of whatever the request passes before Kasbah (RFC 6750, section 5.3).
+	Query string `protobuf:"bytes,3,opt,name=query,proto3,oneof"`
+}
+
+type Location_WebsocketProtocol struct {
+	// What the offered WebSocket subprotocol that is the credential begins with, such as "bearer.".
+	WebsocketProtocol string `protobuf:"bytes,4,opt,name=websocket_protocol,json=websocketProtocol,proto3,oneof"`
+}
+
+func (*Location_Header) isLocation_Place() {}
+
+func (*Location_Cookie) isLocation_Place() {}
+
+func (*Location_Query) isLocation_Place() {}
+
+func (*Location_WebsocketProtocol) isLocation_Place() {}
 
 // Jwt is the tokens of one issuer, as bearer tokens (RFC 6750) in the Authorization header. A token must carry
 // `sub`, `exp` and this issuer, and is refused if it is used before `nbf` or `iat`.
@@ -813,7 +953,7 @@ type Jwt struct {
 
 func (x *Jwt) Reset() {
 	*x = Jwt{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +965,7 @@ func (x *Jwt) String() string {
 func (*Jwt) ProtoMessage() {}
 
 func (x *Jwt) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +978,7 @@ func (x *Jwt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwt.ProtoReflect.Descriptor instead.
 func (*Jwt) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Jwt) GetIssuer() string {
@@ -920,7 +1060,7 @@ type PrincipalClaims struct {
 
 func (x *PrincipalClaims) Reset() {
 	*x = PrincipalClaims{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1072,7 @@ func (x *PrincipalClaims) String() string {
 func (*PrincipalClaims) ProtoMessage() {}
 
 func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1085,7 @@ func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrincipalClaims.ProtoReflect.Descriptor instead.
 func (*PrincipalClaims) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PrincipalClaims) GetId() string {
@@ -982,7 +1122,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1134,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1147,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ApiKey) GetHeader() string {
@@ -1039,7 +1179,7 @@ type ApiKeyStore struct {
 
 func (x *ApiKeyStore) Reset() {
 	*x = ApiKeyStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1191,7 @@ func (x *ApiKeyStore) String() string {
 func (*ApiKeyStore) ProtoMessage() {}
 
 func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1204,7 @@ func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyStore.ProtoReflect.Descriptor instead.
 func (*ApiKeyStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ApiKeyStore) GetSource() isApiKeyStore_Source {
@@ -1111,7 +1251,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1263,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1276,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -1228,7 +1368,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1380,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1393,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Enforcer) GetName() string {
@@ -1329,7 +1469,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1481,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1494,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Context) GetRequest() string {
@@ -1403,7 +1543,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1555,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1568,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -1523,7 +1663,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +1675,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +1688,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -1587,7 +1727,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1739,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1752,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -1652,7 +1792,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1804,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1817,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Secret) GetSource() isSecret_Source {
@@ -1740,7 +1880,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1892,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1905,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -1838,14 +1978,19 @@ type Route struct {
 	ResponseHeaders map[string]string `protobuf:"bytes,9,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// How, and how lately, the caller must have authenticated (RFC 9470). Who has not is told so with 401, and can come
 	// back with a better token.
-	StepUp        *StepUp `protobuf:"bytes,10,opt,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"`
+	StepUp *StepUp `protobuf:"bytes,10,opt,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"`
+	// Providers of which each must vouch for the caller too, such as that of a client's certificate. They do not change the principal.
+	AuthenticateAlso []string `protobuf:"bytes,11,rep,name=authenticate_also,json=authenticateAlso,proto3" json:"authenticate_also,omitempty"`
+	// The principal's id of a caller that shows no credential; what it may is for `authorize` to say. A credential that is not
+	// good is refused all the same. Absent: such a caller is refused.
+	Anonymous     string `protobuf:"bytes,12,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1857,7 +2002,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1870,7 +2015,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Route) GetName() string {
@@ -1943,6 +2088,20 @@ func (x *Route) GetStepUp() *StepUp {
 	return nil
 }
 
+func (x *Route) GetAuthenticateAlso() []string {
+	if x != nil {
+		return x.AuthenticateAlso
+	}
+	return nil
+}
+
+func (x *Route) GetAnonymous() string {
+	if x != nil {
+		return x.Anonymous
+	}
+	return ""
+}
+
 // StepUp is what a route demands of the caller's authentication, by the claims of the token. Each that is given must hold.
 type StepUp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1958,7 +2117,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1970,7 +2129,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1983,7 +2142,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -2024,7 +2183,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2195,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2208,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Match) GetHost() string {
@@ -2125,13 +2284,24 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xce\x01\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xa4\x03\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
 	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
-	"\aapi_key\x18\x03 \x01(\v2\x18.kasbah.config.v1.ApiKeyH\x00R\x06apiKey\x12\x18\n" +
-	"\aforward\x18\x0f \x01(\bR\aforwardB\r\n" +
-	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xca\x06\n" +
+	"\aapi_key\x18\x03 \x01(\v2\x18.kasbah.config.v1.ApiKeyH\x00R\x06apiKey\x128\n" +
+	"\x04from\x18\x0e \x03(\v2\x1a.kasbah.config.v1.LocationB\b\xbaH\x05\x92\x01\x02\x10\n" +
+	"R\x04from\x12\x18\n" +
+	"\aforward\x18\x0f \x01(\bR\aforward:\x99\x01\xbaH\x95\x01\x1a\x92\x01\n" +
+	"\rprovider.from\x128say where the key is in from alone, and leave out header\x1aGsize(this.from) == 0 || !has(this.api_key) || this.api_key.header == ''B\r\n" +
+	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xc6\x03\n" +
+	"\bLocation\x12@\n" +
+	"\x06header\x18\x01 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x06header\x12@\n" +
+	"\x06cookie\x18\x02 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x06cookie\x123\n" +
+	"\x05query\x18\x03 \x01(\tB\x1b\xbaH\x18r\x16\x18d2\x12^[A-Za-z0-9._~-]+$H\x00R\x05query\x12W\n" +
+	"\x12websocket_protocol\x18\x04 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x11websocketProtocol\x12A\n" +
+	"\x06scheme\x18\x05 \x01(\tB)\xbaH&\xd8\x01\x01r!\x1822\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\x06scheme:U\xbaHR\x1aP\n" +
+	"\x0flocation.scheme\x12\x16scheme is for a header\x1a%this.scheme == '' || has(this.header)B\x0e\n" +
+	"\x05place\x12\x05\xbaH\x02\b\x01\"\xca\x06\n" +
 	"\x03Jwt\x12\"\n" +
 	"\x06issuer\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x06issuer\x12*\n" +
@@ -2201,7 +2371,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06Source\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
 	"\x06inline\x18\x02 \x01(\tH\x00R\x06inlineB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\xf9\t\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\xd9\f\n" +
 	"\x05Route\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x128\n" +
 	"\x05match\x18\x02 \x03(\v2\x17.kasbah.config.v1.MatchB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05match\x12\x16\n" +
@@ -2213,7 +2383,9 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x05query\x18\b \x03(\v2\".kasbah.config.v1.Route.QueryEntryB\x12\xbaH\x0f\x9a\x01\f\"\x04r\x02\x10\x01*\x04r\x02\x10\x01R\x05query\x12\x87\x01\n" +
 	"\x10response_headers\x18\t \x03(\v2,.kasbah.config.v1.Route.ResponseHeadersEntryB.\xbaH+\x9a\x01(\" r\x1e2\x1c^[A-Za-z0-9!#$%&'*+.^`|~-]+$*\x04r\x02\x10\x01R\x0fresponseHeaders\x121\n" +
 	"\astep_up\x18\n" +
-	" \x01(\v2\x18.kasbah.config.v1.StepUpR\x06stepUp\x1a:\n" +
+	" \x01(\v2\x18.kasbah.config.v1.StepUpR\x06stepUp\x12;\n" +
+	"\x11authenticate_also\x18\v \x03(\tB\x0e\xbaH\v\x92\x01\b\x18\x01\"\x04r\x02\x10\x01R\x10authenticateAlso\x12&\n" +
+	"\tanonymous\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tanonymous\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -2223,9 +2395,10 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aB\n" +
 	"\x14ResponseHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xb6\x03\xbaH\xb2\x03\x1a\xe1\x01\n" +
-	"\froute.public\x12\\a public route asks for nobody: leave out authenticate, step_up, authorize and any_principal\x1as!this.public || (size(this.authenticate) == 0 && !has(this.step_up) && this.authorize == '' && !this.any_principal)\x1a\xcb\x01\n" +
-	"\rroute.decides\x12\\say who may pass: public: true, or authenticate with either authorize or any_principal: true\x1a\\this.public || (size(this.authenticate) > 0 && (this.authorize != '') != this.any_principal)\"\xaa\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xb1\x05\xbaH\xad\x05\x1a\xbd\x02\n" +
+	"\froute.public\x12za public route asks for nobody: leave out authenticate, authenticate_also, anonymous, step_up, authorize and any_principal\x1a\xb0\x01!this.public || (size(this.authenticate) == 0 && size(this.authenticate_also) == 0 && this.anonymous == '' && !has(this.step_up) && this.authorize == '' && !this.any_principal)\x1a\xcb\x01\n" +
+	"\rroute.decides\x12\\say who may pass: public: true, or authenticate with either authorize or any_principal: true\x1a\\this.public || (size(this.authenticate) > 0 && (this.authorize != '') != this.any_principal)\x1a\x9c\x01\n" +
+	"\x0froute.anonymous\x12\\any_principal is no rule for callers without a credential: name what decides under authorize\x1a+this.anonymous == '' || !this.any_principal\"\xaa\x02\n" +
 	"\x06StepUp\x120\n" +
 	"\x03acr\x18\x01 \x03(\tB\x1e\xbaH\x1b\x92\x01\x18\x10d\x18\x01\"\x12r\x102\x0e^[!#-\\[\\]-~]+$R\x03acr\x12\"\n" +
 	"\x03amr\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
@@ -2265,7 +2438,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),               // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),              // 1: kasbah.config.v1.LogFormat
@@ -2277,72 +2450,74 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*Log)(nil),                 // 7: kasbah.config.v1.Log
 	(*CredentialCache)(nil),     // 8: kasbah.config.v1.CredentialCache
 	(*Provider)(nil),            // 9: kasbah.config.v1.Provider
-	(*Jwt)(nil),                 // 10: kasbah.config.v1.Jwt
-	(*PrincipalClaims)(nil),     // 11: kasbah.config.v1.PrincipalClaims
-	(*ApiKey)(nil),              // 12: kasbah.config.v1.ApiKey
-	(*ApiKeyStore)(nil),         // 13: kasbah.config.v1.ApiKeyStore
-	(*Jwks)(nil),                // 14: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),            // 15: kasbah.config.v1.Enforcer
-	(*Context)(nil),             // 16: kasbah.config.v1.Context
-	(*Policy)(nil),              // 17: kasbah.config.v1.Policy
-	(*Postgres)(nil),            // 18: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),              // 19: kasbah.config.v1.Sqlite
-	(*Secret)(nil),              // 20: kasbah.config.v1.Secret
-	(*Source)(nil),              // 21: kasbah.config.v1.Source
-	(*Route)(nil),               // 22: kasbah.config.v1.Route
-	(*StepUp)(nil),              // 23: kasbah.config.v1.StepUp
-	(*Match)(nil),               // 24: kasbah.config.v1.Match
-	nil,                         // 25: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                         // 26: kasbah.config.v1.Route.HeadersEntry
-	nil,                         // 27: kasbah.config.v1.Route.QueryEntry
-	nil,                         // 28: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil), // 29: google.protobuf.Duration
+	(*Location)(nil),            // 10: kasbah.config.v1.Location
+	(*Jwt)(nil),                 // 11: kasbah.config.v1.Jwt
+	(*PrincipalClaims)(nil),     // 12: kasbah.config.v1.PrincipalClaims
+	(*ApiKey)(nil),              // 13: kasbah.config.v1.ApiKey
+	(*ApiKeyStore)(nil),         // 14: kasbah.config.v1.ApiKeyStore
+	(*Jwks)(nil),                // 15: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),            // 16: kasbah.config.v1.Enforcer
+	(*Context)(nil),             // 17: kasbah.config.v1.Context
+	(*Policy)(nil),              // 18: kasbah.config.v1.Policy
+	(*Postgres)(nil),            // 19: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),              // 20: kasbah.config.v1.Sqlite
+	(*Secret)(nil),              // 21: kasbah.config.v1.Secret
+	(*Source)(nil),              // 22: kasbah.config.v1.Source
+	(*Route)(nil),               // 23: kasbah.config.v1.Route
+	(*StepUp)(nil),              // 24: kasbah.config.v1.StepUp
+	(*Match)(nil),               // 25: kasbah.config.v1.Match
+	nil,                         // 26: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                         // 27: kasbah.config.v1.Route.HeadersEntry
+	nil,                         // 28: kasbah.config.v1.Route.QueryEntry
+	nil,                         // 29: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*durationpb.Duration)(nil), // 30: google.protobuf.Duration
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	4,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
 	9,  // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	15, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	22, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	16, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	23, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	5,  // 4: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	29, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	29, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	30, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	30, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
 	6,  // 7: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	29, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	30, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
 	7,  // 9: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
 	8,  // 10: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	29, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	29, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	30, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	30, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 13: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 14: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 15: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	29, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	10, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	12, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	14, // 19: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	29, // 20: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	29, // 21: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	11, // 22: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	13, // 23: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	21, // 24: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	17, // 25: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	25, // 26: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	16, // 27: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	18, // 28: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	19, // 29: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	20, // 30: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	29, // 31: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	29, // 32: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	24, // 33: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	26, // 34: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	27, // 35: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	28, // 36: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	23, // 37: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	29, // 38: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	30, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	11, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	13, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	10, // 19: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	15, // 20: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	30, // 21: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	30, // 22: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	12, // 23: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	14, // 24: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	22, // 25: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	18, // 26: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	26, // 27: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	17, // 28: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	19, // 29: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	20, // 30: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	21, // 31: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	30, // 32: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	30, // 33: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	25, // 34: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	27, // 35: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	28, // 36: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	29, // 37: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	24, // 38: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	30, // 39: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -2354,25 +2529,31 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Provider_Jwt)(nil),
 		(*Provider_ApiKey)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[10].OneofWrappers = []any{
-		(*ApiKeyStore_File)(nil),
+	file_kasbah_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{
+		(*Location_Header)(nil),
+		(*Location_Cookie)(nil),
+		(*Location_Query)(nil),
+		(*Location_WebsocketProtocol)(nil),
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[11].OneofWrappers = []any{
+		(*ApiKeyStore_File)(nil),
+	}
+	file_kasbah_config_v1_config_proto_msgTypes[12].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[15].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[17].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[18].OneofWrappers = []any{
 		(*Secret_File)(nil),
 		(*Secret_Env)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[18].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -2382,7 +2563,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
