@@ -54,10 +54,11 @@ func (b *bearers) verify(ctx context.Context, noWait bool, t *token, digest cred
 	best, bestRank := errIssuer, -1
 	var unavailable error
 	for _, p := range b.providers {
-		if t.issuer != p.jwt.issuer {
+		from, ok := p.jwt.issuers[t.issuer]
+		if !ok {
 			continue
 		}
-		principal, err := p.jwt.authenticate(ctx, noWait, t, digest)
+		principal, err := p.jwt.authenticate(ctx, noWait, t, from, digest)
 		if err == nil {
 			return principal, p, nil
 		}
@@ -81,9 +82,9 @@ func (b *bearers) verify(ctx context.Context, noWait bool, t *token, digest cred
 
 // cached returns the principal of a token that this provider has verified with the keys that it has now.
 func (p *jwtProvider) cached(digest credentialDigest) (*policy.Principal, bool) {
-	set := p.keys.current()
-	if set == nil {
+	generation, ok := p.generation()
+	if !ok {
 		return nil, false
 	}
-	return p.store.cache.get(cacheKey{provider: p.digest, generation: set.generation, credential: digest})
+	return p.store.cache.get(cacheKey{provider: p.digest, generation: generation, credential: digest})
 }

@@ -97,7 +97,7 @@ func (p *jwtProvider) checkAudience(claims map[string]any) error {
 }
 
 // principal makes the principal out of verified claims.
-func (p *jwtProvider) principal(t *token, v validity) (*policy.Principal, error) {
+func (p *jwtProvider) principal(t *token, tenant string, v validity) (*policy.Principal, error) {
 	subject, _ := t.claims["sub"].(string)
 	if subject == "" {
 		return nil, fmt.Errorf("%w: sub is no string, or empty", errClaims)
@@ -107,27 +107,55 @@ func (p *jwtProvider) principal(t *token, v validity) (*policy.Principal, error)
 	if id == "" {
 		return nil, fmt.Errorf("%w: %s, the principal's id, is no string, or empty", errClaims, p.idPath)
 	}
-	roles, err := words(t.claims, p.rolesPath)
+	roles, err := words(t.claims, p.rolesPaths)
 	if err != nil {
 		return nil, err
 	}
-	scopes, err := words(t.claims, p.scopesPath)
+	scopes, err := words(t.claims, p.scopesPaths)
 	if err != nil {
 		return nil, err
+	}
+	if p.tenantPath != "" {
+		if value, present := lookup(t.claims, p.tenantPath); present {
+			if tenant, _ = value.(string); tenant == "" {
+				return nil, fmt.Errorf("%w: %s, the principal's tenant, is no string, or empty", errClaims, p.tenantPath)
+			}
+		}
 	}
 	return &policy.Principal{
-		ID: id, Provider: p.name, Issuer: t.issuer, Subject: subject,
+		ID: id, Provider: p.name, Issuer: t.issuer, Subject: subject, Tenant: tenant,
 		Roles: roles, Scopes: scopes, Claims: t.claims, Expires: v.expires.Add(-p.leeway),
 	}, nil
 }
 
-// words reads a claim that is an array of strings, or one string of words with spaces between them
-// (RFC 8693, section 4.2). An absent claim is no words.
-func words(claims map[string]any, path string) ([]string, error) {
-	value, present := lookup(claims, path)
-	if !present {
-		return nil, nil
+// words reads the claims at these paths as one list without repetitions. An absent claim is no words.
+func words(claims map[string]any, paths []string) ([]string, error) {
+	var all []string
+	for i, path := range paths {
+		value, present := lookup(claims, path)
+		if !present {
+			continue
+		}
+		list, err := wordsOf(value, path)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			all = list
+			continue
+		}
+		for _, word := range list {
+			if !slices.Contains(all, word) {
+				all = append(all, word)
+			}
+		}
 	}
+	return all, nil
+}
+
+// wordsOf reads an array of strings, one string of words with spaces between them (RFC 8693, section 4.2), or an object,
+// of which the members that are neither false nor null are the words.
+func wordsOf(value any, path string) ([]string, error) {
 	switch value := value.(type) {
 	case string:
 		return slices.DeleteFunc(strings.Split(value, " "), func(word string) bool { return word == "" }), nil
@@ -141,8 +169,20 @@ func words(claims map[string]any, path string) ([]string, error) {
 			list = append(list, word)
 		}
 		return list, nil
+	case map[string]any:
+		list := make([]string, 0, len(value))
+		for name, granted := range value {
+			if name == "" {
+				return nil, fmt.Errorf("%w: %s has a member with an empty name", errClaims, path)
+			}
+			if granted != nil && granted != false { // {"admin": false} grants nothing
+				list = append(list, name)
+			}
+		}
+		slices.Sort(list)
+		return list, nil
 	}
-	return nil, fmt.Errorf("%w: %s is no array of strings and no string", errClaims, path)
+	return nil, fmt.Errorf("%w: %s is no array of strings, no string and no object", errClaims, path)
 }
 
 // lookup finds the claim at a path of member names with dots between them. A name that holds dots itself is

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -28,7 +29,7 @@ const (
 // jwtProvider accepts the tokens of one issuer. It is immutable.
 type jwtProvider struct {
 	name        string
-	issuer      string
+	issuers     map[string]issuer
 	audiences   []string
 	anyAudience bool
 	algorithms  []string
@@ -36,42 +37,98 @@ type jwtProvider struct {
 	leeway      time.Duration
 	maxLifetime time.Duration
 	idPath      string
-	rolesPath   string
-	scopesPath  string
+	rolesPaths  []string
+	scopesPaths []string
+	tenantPath  string // empty: the issuer's own
+	claims      []requiredClaim
+	conditions  []func(*policy.Principal) (bool, error)
 
-	store  *Store
+	store   *Store
+	sources []keySource // of all issuers, each once
+	parser  *jwt.Parser
+	digest  [sha256.Size]byte // of all of the above
+}
+
+// issuer is one issuer of a provider: the only one, or that of a tenant.
+type issuer struct {
+	tenant string
 	keys   keySource
-	parser *jwt.Parser
-	digest [sha256.Size]byte // of all of the above
 }
 
 // jwtProvider compiles a provider of tokens.
-func (s *Store) jwtProvider(cfg *configv1.Provider, read func(path string) ([]byte, error)) (*jwtProvider, error) {
+func (s *Store) jwtProvider(cfg *configv1.Provider, files Files) (*jwtProvider, error) {
 	token := cfg.GetJwt()
 	if err := checkJWT(token); err != nil {
 		return nil, err
 	}
 	paths := token.GetPrincipal()
 	p := &jwtProvider{
-		name: cfg.GetName(), issuer: token.GetIssuer(),
+		name: cfg.GetName(), issuers: map[string]issuer{},
 		audiences: slices.Clone(token.GetAudiences()), anyAudience: token.GetAnyAudience(),
 		algorithms: slices.Clone(token.GetAlgorithms()), types: typesOf(token.GetTypes()),
 		leeway:      duration(token.GetLeeway(), defaultLeeway),
 		maxLifetime: min(duration(token.GetMaxLifetime(), defaultMaxLifetime), longestLifetime),
 		idPath:      cmp.Or(paths.GetId(), "sub"),
-		rolesPath:   cmp.Or(paths.GetRoles(), "roles"),
-		scopesPath:  cmp.Or(paths.GetScopes(), "scope"),
+		rolesPaths:  strings.Fields(cmp.Or(paths.GetRoles(), "roles")),
+		scopesPaths: strings.Fields(cmp.Or(paths.GetScopes(), "scope")),
+		tenantPath:  paths.GetTenant(),
+		claims:      requiredClaims(token.GetClaims()),
 		store:       s,
 	}
 	p.parser = jwt.NewParser(jwt.WithValidMethods(p.algorithms), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
 	var err error
-	if p.keys, err = s.keySource(token, read); err != nil {
+	if p.conditions, err = conditions(token.GetConditions(), files); err != nil {
 		return nil, err
 	}
-	if p.digest, err = digest(cfg, p.keys); err != nil {
+	if err := s.issuersOf(p, token, files); err != nil {
+		return nil, err
+	}
+	if p.digest, err = digest(cfg, p.sources); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// issuersOf fills in the provider's issuers with their keys.
+func (s *Store) issuersOf(p *jwtProvider, token *configv1.Jwt, files Files) error {
+	tenants := token.GetTenants()
+	if len(tenants) == 0 {
+		tenants = []string{""}
+	}
+	discovered := token.GetJwks() == nil && len(token.GetSecrets()) == 0
+	ofEach := discovered || strings.Contains(token.GetJwks().GetUrl(), "{tenant}")
+	for i, tenant := range tenants {
+		if i == 0 || ofEach {
+			keys, err := s.keySource(token, tenant, files)
+			if err != nil {
+				return err
+			}
+			p.sources = append(p.sources, keys)
+		}
+		p.issuers[forTenant(token.GetIssuer(), tenant)] = issuer{tenant, p.sources[len(p.sources)-1]}
+	}
+	return nil
+}
+
+// forTenant puts the tenant into an issuer or an address.
+func forTenant(pattern, tenant string) string {
+	if tenant == "" {
+		return pattern
+	}
+	return strings.ReplaceAll(pattern, "{tenant}", tenant)
+}
+
+// generation changes whenever any of the provider's key sets does. ok is false as long as there never were any keys. Where
+// there are several sets it is a hash, because the set that an unread token belongs to is not known.
+func (p *jwtProvider) generation() (generation uint64, ok bool) {
+	for _, source := range p.sources {
+		if set := source.current(); set != nil {
+			generation, ok = (generation^set.generation)*1099511628211, true // FNV-1a
+			continue
+		}
+		generation *= 1099511628211
+	}
+	return generation, ok
 }
 
 // checkJWT repeats the schema's rules that keep tokens out, because nothing else here holds if they do not.
@@ -85,12 +142,22 @@ func checkJWT(token *configv1.Jwt) error {
 	if len(token.GetAlgorithms()) == 0 {
 		return &policy.FieldError{Field: "jwt.algorithms", Err: errors.New("a provider needs at least one")}
 	}
-	known := slices.Concat(rsaAlgorithms, p256Algorithms, p384Algorithms, p521Algorithms, eddsaAlgorithms)
+	symmetric := len(token.GetSecrets()) > 0
+	if symmetric && token.GetJwks() != nil {
+		return &policy.FieldError{Field: "jwt.jwks", Err: errors.New("keys and shared secrets do not go together")}
+	}
+	if tenants := strings.Count(token.GetIssuer(), "{tenant}"); tenants != min(len(token.GetTenants()), 1) {
+		return &policy.FieldError{Field: "jwt.issuer", Err: errors.New("it holds {tenant} once where tenants are named, and not at all where none are")}
+	}
+	known := symmetricAlgorithms
+	if !symmetric {
+		known = slices.Concat(rsaAlgorithms, p256Algorithms, p384Algorithms, p521Algorithms, eddsaAlgorithms)
+	}
 	for i, algorithm := range token.GetAlgorithms() {
 		if !slices.Contains(known, algorithm) {
 			return &policy.FieldError{
 				Field: fmt.Sprintf("jwt.algorithms[%d]", i),
-				Err:   fmt.Errorf("%q is no signature algorithm with a public key; those are %v", algorithm, known),
+				Err:   fmt.Errorf("%q is not for the keys of this provider; those are %v", algorithm, known),
 			}
 		}
 	}
@@ -115,11 +182,14 @@ func duration(configured *durationpb.Duration, otherwise time.Duration) time.Dur
 	return configured.AsDuration()
 }
 
-// keySource returns the provider's keys: those of a file or of the text itself, or a remote set.
-func (s *Store) keySource(token *configv1.Jwt, read func(path string) ([]byte, error)) (keySource, error) {
+// keySource returns a tenant's keys: shared secrets, those of a file or of the text itself, or a remote set.
+func (s *Store) keySource(token *configv1.Jwt, tenant string, files Files) (keySource, error) {
+	if len(token.GetSecrets()) > 0 {
+		return sharedSecrets(token.GetSecrets(), files)
+	}
 	switch from := token.GetJwks().GetSource().(type) {
 	case *configv1.Jwks_File:
-		document, err := read(from.File)
+		document, err := files.Read(from.File)
 		if err != nil {
 			return nil, &policy.FieldError{Field: "jwt.jwks.file", Err: err}
 		}
@@ -130,7 +200,7 @@ func (s *Store) keySource(token *configv1.Jwt, read func(path string) ([]byte, e
 		if !isURL(from.Url) {
 			return nil, &policy.FieldError{Field: "jwt.jwks.url", Err: errors.New("no http or https URL")}
 		}
-		return s.remote(source{url: from.Url}), nil
+		return s.remote(source{url: forTenant(from.Url, tenant)}), nil
 	}
 	if token.GetJwks() != nil {
 		return nil, &policy.FieldError{Field: "jwt.jwks", Err: errors.New("say where the key set is: file, url or inline")}
@@ -141,7 +211,7 @@ func (s *Store) keySource(token *configv1.Jwt, read func(path string) ([]byte, e
 			Err:   errors.New("without jwks the keys are discovered at the issuer, so that it must be an http or https URL"),
 		}
 	}
-	return s.remote(source{issuer: token.GetIssuer()}), nil
+	return s.remote(source{issuer: forTenant(token.GetIssuer(), tenant)}), nil
 }
 
 func (s *Store) static(field string, document []byte) (keySource, error) {
@@ -160,17 +230,19 @@ func isURL(text string) bool {
 	return err == nil && parsed.Host != "" && (parsed.Scheme == "http" || parsed.Scheme == "https")
 }
 
-// digest identifies a provider in the cache: its whole configuration, and the keys if they never change. The
-// generation of a remote set stands beside it.
-func digest(cfg *configv1.Provider, keys keySource) (sum [sha256.Size]byte, err error) {
+// digest identifies a provider in the cache: its whole configuration, and the keys that never change. The
+// generation of remote sets stands beside it.
+func digest(cfg *configv1.Provider, sources []keySource) (sum [sha256.Size]byte, err error) {
 	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(cfg)
 	if err != nil {
 		return sum, &policy.FieldError{Field: "jwt", Err: err}
 	}
 	input := binary.BigEndian.AppendUint64(nil, uint64(len(text)))
 	input = append(input, text...)
-	if fixed, ok := keys.(static); ok {
-		input = append(input, fixed.set.digest[:]...)
+	for _, source := range sources {
+		if fixed, ok := source.(static); ok {
+			input = append(input, fixed.set.digest[:]...)
+		}
 	}
 	return sha256.Sum256(input), nil
 }

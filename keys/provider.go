@@ -8,13 +8,17 @@ import (
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
-// Files read the files that providers name.
+// Files are what the providers' messages only name: files, secrets, expressions. What a configuration does not use may be nil.
 type Files struct {
 	// Read returns what stands in a file.
 	Read func(path string) ([]byte, error)
 	// APIKeys returns what stands in a file of API keys, and what finds the place of a fault in one of its fields; nil where
 	// there are no such files.
 	APIKeys func(path string) (keys *configv1.ApiKeyFile, finding func(err error) error, err error)
+	// Secret returns a text that does not stand in the configuration. Its errors do not quote it.
+	Secret func(*configv1.Secret) (string, error)
+	// Condition compiles an expression that is true or false of a principal.
+	Condition func(source string) (func(*policy.Principal) (bool, error), error)
 }
 
 // Provider is one compiled provider: who vouches, and what its credentials must be. It is immutable, and
@@ -46,7 +50,7 @@ func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error)
 	}
 	switch kind := cfg.GetKind().(type) {
 	case *configv1.Provider_Jwt:
-		p.jwt, err = s.jwtProvider(cfg, files.Read)
+		p.jwt, err = s.jwtProvider(cfg, files)
 	case *configv1.Provider_ApiKey:
 		p.apiKeys, err = s.apiKeyProvider(cfg.GetName(), kind.ApiKey, files)
 	default:

@@ -168,8 +168,10 @@ func (s *Store) Retain(providers []*Provider) {
 		if provider.jwt == nil {
 			continue
 		}
-		if set, ok := provider.jwt.keys.(*remote); ok {
-			used[set] = true
+		for _, source := range provider.jwt.sources {
+			if set, ok := source.(*remote); ok {
+				used[set] = true
+			}
 		}
 	}
 	s.mu.Lock()

@@ -15,25 +15,30 @@ import (
 
 // authenticate returns the principal that a strictly read token of this provider's issuer stands for. The
 // error is a refusal, policy.ErrWouldWait, a *policy.StageError, or wraps the context's.
-func (p *jwtProvider) authenticate(ctx context.Context, noWait bool, t *token, digest credentialDigest) (*policy.Principal, error) {
+func (p *jwtProvider) authenticate(ctx context.Context, noWait bool, t *token, from issuer, digest credentialDigest) (*policy.Principal, error) {
 	if !slices.Contains(p.algorithms, t.algorithm) {
 		return nil, errAlgorithm
 	}
 	if !slices.Contains(p.types, t.typ) {
 		return nil, fmt.Errorf("%w: typ is none that the provider accepts", errMalformed)
 	}
-	set, key, err := p.findKey(ctx, noWait, t)
+	if err := from.ready(ctx, noWait, t); err != nil {
+		return nil, err
+	}
+	// Read before the key is looked for: a set that changes in between makes an entry that nobody finds.
+	generation, _ := p.generation()
+	key, err := find(from.keys.current(), t)
 	if err != nil {
 		return nil, err
 	}
-	entry := cacheKey{provider: p.digest, generation: set.generation, credential: digest}
+	entry := cacheKey{provider: p.digest, generation: generation, credential: digest}
 	return p.store.cache.verifyOnce(ctx, entry, func(now time.Time) (*verified, error) {
-		return p.verify(t, key, now)
+		return p.verify(t, from.tenant, key, now)
 	})
 }
 
 // verify checks the signature, and then the claims. It waits for nothing.
-func (p *jwtProvider) verify(t *token, key *key, now time.Time) (*verified, error) {
+func (p *jwtProvider) verify(t *token, tenant string, key *key, now time.Time) (*verified, error) {
 	parsed, err := p.parser.ParseWithClaims(t.raw, &readAlready{}, key.lookup)
 	switch {
 	case errors.Is(err, jwt.ErrTokenMalformed): // nothing that parseToken lets through; a refusal all the same
@@ -48,45 +53,52 @@ func (p *jwtProvider) verify(t *token, key *key, now time.Time) (*verified, erro
 	if err := p.checkAudience(t.claims); err != nil {
 		return nil, err
 	}
-	principal, err := p.principal(t, v)
+	for i := range p.claims {
+		if err := p.claims[i].check(t.claims); err != nil {
+			return nil, err
+		}
+	}
+	principal, err := p.principal(t, tenant, v)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkConditions(p.conditions, principal); err != nil {
 		return nil, err
 	}
 	return &verified{principal: principal, validity: v, weight: weigh(principal, t.size)}, nil
 }
 
-// findKey returns the key for the token and the set that has it. A set that was never fetched, and an unknown
+// ready makes sure that the issuer's keys are as new as the token needs them. A set that was never fetched, and an unknown
 // key id, ask for a fetch, and wait for the one that is started for them or under way already.
-func (p *jwtProvider) findKey(ctx context.Context, noWait bool, t *token) (*keySet, *key, error) {
-	set := p.keys.current()
-	found, err := find(set, t)
-	if err == nil || !mayBeFetched(err) {
-		return set, found, err
+func (i issuer) ready(ctx context.Context, noWait bool, t *token) error {
+	set := i.keys.current()
+	if _, err := find(set, t); err == nil || !mayBeFetched(err) {
+		return nil // what else is wrong with it is seen when the key is used
 	}
-	done := p.keys.refresh(set)
+	done := i.keys.refresh(set)
 	if done == nil {
-		return nil, nil, err
+		return nil
 	}
 	select {
 	case <-done:
+		return nil
 	default:
-		if noWait {
-			return nil, nil, policy.ErrWouldWait
-		}
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return nil, nil, fmt.Errorf("waiting for the issuer's keys: %w", ctx.Err())
-		}
 	}
-	set = p.keys.current()
-	found, err = find(set, t)
-	return set, found, err
+	if noWait {
+		return policy.ErrWouldWait
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the issuer's keys: %w", ctx.Err())
+	}
 }
 
 // errNeverFetched says that nothing can be known about any token of the issuer.
 var errNeverFetched = errors.New("the issuer's key set was never fetched")
 
+// find returns the key that the set has for the token.
 func find(set *keySet, t *token) (*key, error) {
 	if set == nil {
 		return nil, &policy.StageError{Reason: policy.Unavailable, Err: errNeverFetched}

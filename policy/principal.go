@@ -11,6 +11,8 @@ type Principal struct {
 	Provider string
 	// Issuer and Subject are the token's own `iss` and `sub` (RFC 7519, section 4.1).
 	Issuer, Subject string
+	// Tenant is the customer, organisation or directory that the principal belongs to; empty where nothing says it.
+	Tenant string
 	// Roles and Scopes are those that the credential carries, not those that a policy adds.
 	Roles, Scopes []string
 	// Claims are the statements of the credential after it was verified; numbers are json.Number or float64.

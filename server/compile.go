@@ -113,7 +113,7 @@ func (c *compiler) snapshot() *Snapshot {
 func (c *compiler) providers(messages []*configv1.Provider) map[string]*keys.Provider {
 	providers := make(map[string]*keys.Provider, len(messages))
 	for i, message := range messages {
-		provider, err := c.store.Provider(message, keys.Files{Read: c.files.read, APIKeys: c.apiKeys})
+		provider, err := c.store.Provider(message, c.keyFiles())
 		if err != nil {
 			c.fault(fmt.Sprintf("providers[%d]", i), err)
 			continue
@@ -121,6 +121,17 @@ func (c *compiler) providers(messages []*configv1.Provider) map[string]*keys.Pro
 		providers[message.GetName()] = provider
 	}
 	return providers
+}
+
+// keyFiles are what providers may name.
+func (c *compiler) keyFiles() keys.Files {
+	return keys.Files{
+		Read: c.files.read, APIKeys: c.apiKeys, Condition: expression.Condition,
+		Secret: func(message *configv1.Secret) (string, error) {
+			text, err := c.secret(message)
+			return string(text), err
+		},
+	}
 }
 
 // apiKeys reads a file of API keys, and says where in it a fault is that the keys' constructor finds.

@@ -93,6 +93,7 @@ var variables = []variable{
 	{name: "principal.provider", text: func(s scope) string { return s.principal.Provider }},
 	{name: "principal.issuer", text: func(s scope) string { return s.principal.Issuer }},
 	{name: "principal.subject", text: func(s scope) string { return s.principal.Subject }},
+	{name: "principal.tenant", text: func(s scope) string { return s.principal.Tenant }},
 	{name: "principal.roles", list: func(s scope) []string { return s.principal.Roles }},
 	{name: "principal.scopes", list: func(s scope) []string { return s.principal.Scopes }},
 	{name: "principal.claims", object: func(s scope) map[string]any { return s.principal.Claims }},

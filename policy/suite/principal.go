@@ -44,7 +44,7 @@ func (r *reader) sharedPrincipal(node *yaml.Node, name string) *policy.Principal
 
 // readPrincipal reads the mapping, over the principal that it is like.
 func (r *reader) readPrincipal(node *yaml.Node) *policy.Principal {
-	f := r.fields(node, "a principal", "like", "id", "provider", "issuer", "subject", "roles", "scopes", "claims", "expires")
+	f := r.fields(node, "a principal", "like", "id", "provider", "issuer", "subject", "tenant", "roles", "scopes", "claims", "expires")
 	if f == nil {
 		return nil
 	}
@@ -56,7 +56,7 @@ func (r *reader) readPrincipal(node *yaml.Node) *policy.Principal {
 		}
 		p = *shared
 	}
-	for name, field := range map[string]*string{"id": &p.ID, "provider": &p.Provider, "issuer": &p.Issuer, "subject": &p.Subject} {
+	for name, field := range map[string]*string{"id": &p.ID, "provider": &p.Provider, "issuer": &p.Issuer, "subject": &p.Subject, "tenant": &p.Tenant} {
 		if f[name] != nil {
 			*field = r.text(f[name])
 		}

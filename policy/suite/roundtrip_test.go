@@ -46,7 +46,7 @@ func anyPrincipal(t *rapid.T) *policy.Principal {
 	texts := rapid.SliceOfN(anyLine(), 0, 3)
 	p := &policy.Principal{
 		ID: rapid.StringMatching(`[!-~]{1,8}`).Draw(t, "id"), Subject: rapid.StringMatching(`[!-~]{1,8}`).Draw(t, "subject"), Provider: anyName().Draw(t, "provider"),
-		Issuer: anyLine().Draw(t, "issuer"), Roles: texts.Draw(t, "roles"), Scopes: texts.Draw(t, "scopes"), Claims: map[string]any{},
+		Issuer: anyLine().Draw(t, "issuer"), Tenant: anyLine().Draw(t, "tenant"), Roles: texts.Draw(t, "roles"), Scopes: texts.Draw(t, "scopes"), Claims: map[string]any{},
 		Expires: time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "expires"), 0).UTC(),
 	}
 	for range rapid.IntRange(0, 4).Draw(t, "claims") {
@@ -89,8 +89,8 @@ func writePrincipal(p *policy.Principal) string {
 	if err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("{id: %s, subject: %s, provider: %s, issuer: %s, roles: %s, scopes: %s, expires: %s, claims: %s}",
-		quoted(p.ID), quoted(p.Subject), quoted(p.Provider), quoted(p.Issuer), list(p.Roles), list(p.Scopes), p.Expires.Format(time.RFC3339), claims)
+	return fmt.Sprintf("{id: %s, subject: %s, tenant: %s, provider: %s, issuer: %s, roles: %s, scopes: %s, expires: %s, claims: %s}",
+		quoted(p.ID), quoted(p.Subject), quoted(p.Tenant), quoted(p.Provider), quoted(p.Issuer), list(p.Roles), list(p.Scopes), p.Expires.Format(time.RFC3339), claims)
 }
 
 func anyRequest(t *rapid.T) *policy.Request {

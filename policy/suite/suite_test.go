@@ -36,6 +36,7 @@ principals:
     id: alice
     provider: corp
     subject: sub-1
+    tenant: acme
     roles: [reader, writer]
     scopes: [orders]
     claims: {tenant: acme, level: 3, ratio: 0.5, on: true, none: null, day: 2026-01-02, list: [1, a], map: {a: 1e3}}
@@ -81,7 +82,7 @@ func TestEveryField(t *testing.T) {
 	}
 	number := func(text string) any { return json.Number(text) }
 	alice := &policy.Principal{
-		ID: "alice", Provider: "corp", Issuer: "https://issuer.example", Subject: "sub-1",
+		ID: "alice", Provider: "corp", Issuer: "https://issuer.example", Subject: "sub-1", Tenant: "acme",
 		Roles: []string{"reader", "writer"}, Scopes: []string{"orders"},
 		Claims: map[string]any{
 			"from": "default", "tenant": "acme", "level": number("3"), "ratio": number("0.5"), "on": true, "none": nil, "day": "2026-01-02",
@@ -145,7 +146,7 @@ func TestEveryField(t *testing.T) {
 	} {
 		got := s.Cases[3+i]
 		compare(t, "table", got.Want, want.Want)
-		if got.Name != want.name || got.Principal.ID != "alice" || got.Line != 46 || got.File != s.File {
+		if got.Name != want.name || got.Principal.ID != "alice" || got.Line != 47 || got.File != s.File {
 			t.Errorf("cell %d is %q of %s at %s", i, got.Name, got.Principal.ID, got.Position)
 		}
 	}

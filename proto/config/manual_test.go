@@ -29,7 +29,7 @@ Expressions are [CEL](https://cel.dev) over these variables:
 | request.header_values | lists of header values by name, split at commas |
 | request.params | what the wildcards of the route's path stood for |
 | request.size, request.time | bytes of the body as stated, -1 if not; when the request came |
-| principal.id, .provider, .issuer, .subject | texts, empty for nobody |
+| principal.id, .provider, .issuer, .subject, .tenant | texts, empty for nobody |
 | principal.roles, .scopes | lists of texts |
 | principal.claims | the claims of the verified token, by name |
 | principal.anonymous, .expires | whether nobody was authenticated; when the credential ends |

@@ -928,7 +928,7 @@ func (*Location_WebsocketProtocol) isLocation_Place() {}
 // `sub`, `exp` and this issuer, and is refused if it is used before `nbf` or `iat`.
 type Jwt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The issuer, compared whole with the token's `iss`.
+	// The issuer, compared whole with the token's `iss`. With `tenants` it holds "{tenant}" once.
 	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	// A token must be for one of these (`aud`). A token for someone else is not a token for us.
 	Audiences []string `protobuf:"bytes,2,rep,name=audiences,proto3" json:"audiences,omitempty"`
@@ -936,7 +936,8 @@ type Jwt struct {
 	AnyAudience bool `protobuf:"varint,3,opt,name=any_audience,json=anyAudience,proto3" json:"any_audience,omitempty"`
 	// The signature algorithms that are accepted. The token's own header chooses a key and nothing else.
 	Algorithms []string `protobuf:"bytes,4,rep,name=algorithms,proto3" json:"algorithms,omitempty"`
-	// Where the issuer's keys are. Absent: OIDC discovery at the issuer, which then must be a URL.
+	// Where the issuer's keys are. Absent: OIDC discovery at the issuer, which then must be a URL. With `tenants`, "{tenant}"
+	// in a URL stands for each of them.
 	Jwks *Jwks `protobuf:"bytes,5,opt,name=jwks,proto3" json:"jwks,omitempty"`
 	// How far the issuer's clock may be off. Default 30s.
 	Leeway *durationpb.Duration `protobuf:"bytes,6,opt,name=leeway,proto3" json:"leeway,omitempty"`
@@ -946,7 +947,19 @@ type Jwt struct {
 	// and "at+jwt" (RFC 9068).
 	Types []string `protobuf:"bytes,8,rep,name=types,proto3" json:"types,omitempty"`
 	// Which claims make the principal.
-	Principal     *PrincipalClaims `protobuf:"bytes,9,opt,name=principal,proto3" json:"principal,omitempty"`
+	Principal *PrincipalClaims `protobuf:"bytes,9,opt,name=principal,proto3" json:"principal,omitempty"`
+	// What else a token must say. Each must hold.
+	Claims []*RequiredClaim `protobuf:"bytes,10,rep,name=claims,proto3" json:"claims,omitempty"`
+	// CEL expressions over the principal that this token makes, such as `principal.claims.email_verified`. Each must be true;
+	// one that cannot be evaluated refuses the token. They are asked once for a token and not again at each request, so that
+	// they see nothing of the request and not the time.
+	Conditions []string `protobuf:"bytes,11,rep,name=conditions,proto3" json:"conditions,omitempty"`
+	// The tenants whose tokens are accepted, where one issuer has an address for each: they stand for "{tenant}" in `issuer`.
+	// Each has the keys of its own address, unless `jwks` has the same for all.
+	Tenants []string `protobuf:"bytes,12,rep,name=tenants,proto3" json:"tenants,omitempty"`
+	// Secrets that are shared with the issuer, in place of `jwks`, for HS256, HS384 and HS512. Whoever can verify such a token
+	// can make one, so that a key pair is better wherever there is a choice.
+	Secrets       []*SharedSecret `protobuf:"bytes,13,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1044,23 +1057,174 @@ func (x *Jwt) GetPrincipal() *PrincipalClaims {
 	return nil
 }
 
+func (x *Jwt) GetClaims() []*RequiredClaim {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *Jwt) GetConditions() []string {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+func (x *Jwt) GetTenants() []string {
+	if x != nil {
+		return x.Tenants
+	}
+	return nil
+}
+
+func (x *Jwt) GetSecrets() []*SharedSecret {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+// RequiredClaim is what a token must say.
+type RequiredClaim struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The claim, a path of member names with dots between them.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// What it must be: one of these or, where it is an array, at least one element must be. A number or a truth value is
+	// compared by its JSON text. None: the claim must be there, and not be null.
+	Values        []string `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequiredClaim) Reset() {
+	*x = RequiredClaim{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequiredClaim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequiredClaim) ProtoMessage() {}
+
+func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequiredClaim.ProtoReflect.Descriptor instead.
+func (*RequiredClaim) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RequiredClaim) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *RequiredClaim) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+// SharedSecret is a symmetric key of an issuer.
+type SharedSecret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token's `kid`. It may be absent where there is only one secret.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The algorithm that it is for.
+	Algorithm string `protobuf:"bytes,2,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
+	// The secret itself, as text. It has at least as many bytes as the algorithm's hash: 32, 48, 64 (RFC 7518, section 3.2).
+	Secret        *Secret `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SharedSecret) Reset() {
+	*x = SharedSecret{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SharedSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SharedSecret) ProtoMessage() {}
+
+func (x *SharedSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SharedSecret.ProtoReflect.Descriptor instead.
+func (*SharedSecret) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SharedSecret) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SharedSecret) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
+func (x *SharedSecret) GetSecret() *Secret {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
 // PrincipalClaims says which claims make the principal. Each is a path of member names with dots between
 // them: "realm_access.roles". A name that itself holds a dot is found first.
 type PrincipalClaims struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The principal's id, a string. Default "sub".
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Its roles, an array of strings or one string of words. Default "roles".
+	// Its roles: an array of strings, one string of words, or an object whose members are named so, but for those that are false
+	// or null. Several paths with spaces between them are taken together. Default "roles".
 	Roles string `protobuf:"bytes,2,opt,name=roles,proto3" json:"roles,omitempty"`
 	// Its scopes, likewise. Default "scope".
-	Scopes        string `protobuf:"bytes,3,opt,name=scopes,proto3" json:"scopes,omitempty"`
+	Scopes string `protobuf:"bytes,3,opt,name=scopes,proto3" json:"scopes,omitempty"`
+	// Its tenant, a string. Absent: the one of `tenants` that the token's issuer has.
+	Tenant        string `protobuf:"bytes,4,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PrincipalClaims) Reset() {
 	*x = PrincipalClaims{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1236,7 @@ func (x *PrincipalClaims) String() string {
 func (*PrincipalClaims) ProtoMessage() {}
 
 func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1249,7 @@ func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrincipalClaims.ProtoReflect.Descriptor instead.
 func (*PrincipalClaims) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PrincipalClaims) GetId() string {
@@ -1109,6 +1273,13 @@ func (x *PrincipalClaims) GetScopes() string {
 	return ""
 }
 
+func (x *PrincipalClaims) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
 // ApiKey is keys that programs send with every request. The principal's id is the key's owner; its claims are `key_id`.
 type ApiKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1122,7 +1293,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1305,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1318,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ApiKey) GetHeader() string {
@@ -1179,7 +1350,7 @@ type ApiKeyStore struct {
 
 func (x *ApiKeyStore) Reset() {
 	*x = ApiKeyStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1362,7 @@ func (x *ApiKeyStore) String() string {
 func (*ApiKeyStore) ProtoMessage() {}
 
 func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1375,7 @@ func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyStore.ProtoReflect.Descriptor instead.
 func (*ApiKeyStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApiKeyStore) GetSource() isApiKeyStore_Source {
@@ -1251,7 +1422,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1434,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1447,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -1368,7 +1539,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +1551,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +1564,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Enforcer) GetName() string {
@@ -1469,7 +1640,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1652,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1665,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Context) GetRequest() string {
@@ -1543,7 +1714,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1555,7 +1726,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1568,7 +1739,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -1663,7 +1834,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +1846,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +1859,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -1727,7 +1898,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +1910,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +1923,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -1792,7 +1963,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1804,7 +1975,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1817,7 +1988,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Secret) GetSource() isSecret_Source {
@@ -1880,7 +2051,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2063,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2076,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -1990,7 +2161,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2173,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2186,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Route) GetName() string {
@@ -2117,7 +2288,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2129,7 +2300,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2142,7 +2313,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -2183,7 +2354,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2195,7 +2366,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2379,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Match) GetHost() string {
@@ -2301,27 +2472,44 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x12websocket_protocol\x18\x04 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x11websocketProtocol\x12A\n" +
 	"\x06scheme\x18\x05 \x01(\tB)\xbaH&\xd8\x01\x01r!\x1822\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\x06scheme:U\xbaHR\x1aP\n" +
 	"\x0flocation.scheme\x12\x16scheme is for a header\x1a%this.scheme == '' || has(this.header)B\x0e\n" +
-	"\x05place\x12\x05\xbaH\x02\b\x01\"\xca\x06\n" +
+	"\x05place\x12\x05\xbaH\x02\b\x01\"\x97\f\n" +
 	"\x03Jwt\x12\"\n" +
 	"\x06issuer\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x06issuer\x12*\n" +
 	"\taudiences\x18\x02 \x03(\tB\f\xbaH\t\x92\x01\x06\"\x04r\x02\x10\x01R\taudiences\x12!\n" +
-	"\fany_audience\x18\x03 \x01(\bR\vanyAudience\x12t\n" +
+	"\fany_audience\x18\x03 \x01(\bR\vanyAudience\x12\x89\x01\n" +
 	"\n" +
-	"algorithms\x18\x04 \x03(\tBT\xbaHQ\x92\x01N\b\x01\x18\x01\"HrFR\x05RS256R\x05RS384R\x05RS512R\x05PS256R\x05PS384R\x05PS512R\x05ES256R\x05ES384R\x05ES512R\x05EdDSAR\n" +
+	"algorithms\x18\x04 \x03(\tBi\xbaHf\x92\x01c\b\x01\x18\x01\"]r[R\x05RS256R\x05RS384R\x05RS512R\x05PS256R\x05PS384R\x05PS512R\x05ES256R\x05ES384R\x05ES512R\x05EdDSAR\x05HS256R\x05HS384R\x05HS512R\n" +
 	"algorithms\x12*\n" +
 	"\x04jwks\x18\x05 \x01(\v2\x16.kasbah.config.v1.JwksR\x04jwks\x12@\n" +
 	"\x06leeway\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
 	"\xaa\x01\a\"\x03\b\xd8\x042\x00R\x06leeway\x12F\n" +
 	"\fmax_lifetime\x18\a \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\vmaxLifetime\x12\"\n" +
 	"\x05types\x18\b \x03(\tB\f\xbaH\t\x92\x01\x06\"\x04r\x02\x10\x01R\x05types\x12?\n" +
-	"\tprincipal\x18\t \x01(\v2!.kasbah.config.v1.PrincipalClaimsR\tprincipal:\xbe\x02\xbaH\xba\x02\x1a\x88\x01\n" +
-	"\rjwt.audiences\x12Hname the audiences that a token must be for, or write any_audience: true\x1a-size(this.audiences) > 0 != this.any_audience\x1a\xac\x01\n" +
-	"\x0ejwt.issuer_url\x12Wissuer must be an http or https URL, because without jwks its keys are discovered there\x1aAhas(this.jwks) || this.issuer.matches('^https?://[^/?#]+[^?#]*$')\"O\n" +
+	"\tprincipal\x18\t \x01(\v2!.kasbah.config.v1.PrincipalClaimsR\tprincipal\x12A\n" +
+	"\x06claims\x18\n" +
+	" \x03(\v2\x1f.kasbah.config.v1.RequiredClaimB\b\xbaH\x05\x92\x01\x02\x10dR\x06claims\x12.\n" +
+	"\n" +
+	"conditions\x18\v \x03(\tB\x0e\xbaH\v\x92\x01\b\x10d\"\x04r\x02\x10\x01R\n" +
+	"conditions\x12@\n" +
+	"\atenants\x18\f \x03(\tB&\xbaH#\x92\x01 \x10\xe8\a\x18\x01\"\x19r\x17\x18\xc8\x012\x12^[A-Za-z0-9._~-]+$R\atenants\x12B\n" +
+	"\asecrets\x18\r \x03(\v2\x1e.kasbah.config.v1.SharedSecretB\b\xbaH\x05\x92\x01\x02\x10dR\asecrets:\xfc\x05\xbaH\xf8\x05\x1a\x88\x01\n" +
+	"\rjwt.audiences\x12Hname the audiences that a token must be for, or write any_audience: true\x1a-size(this.audiences) > 0 != this.any_audience\x1a\xa9\x01\n" +
+	"\vjwt.tenants\x12Qissuer holds {tenant} once where tenants are named, and not at all where none are\x1aGsize(this.issuer.split('{tenant}')) == (size(this.tenants) > 0 ? 2 : 1)\x1a\xea\x01\n" +
+	"\vjwt.secrets\x12QHS256, HS384 and HS512 need secrets, which go with no jwks and no other algorithm\x1a\x87\x01size(this.secrets) > 0 ? this.algorithms.all(a, a.startsWith('HS')) && !has(this.jwks) : !this.algorithms.exists(a, a.startsWith('HS'))\x1a\xd1\x01\n" +
+	"\x0ejwt.issuer_url\x12bissuer must be an http or https URL, because without jwks or secrets its keys are discovered there\x1a[has(this.jwks) || size(this.secrets) > 0 || this.issuer.matches('^https?://[^/?#]+[^?#]*$')\"O\n" +
+	"\rRequiredClaim\x12\x1b\n" +
+	"\x04path\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04path\x12!\n" +
+	"\x06values\x18\x02 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06values\"\x9c\x01\n" +
+	"\fSharedSecret\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x02id\x128\n" +
+	"\talgorithm\x18\x02 \x01(\tB\x1a\xbaH\x17r\x15R\x05HS256R\x05HS384R\x05HS512R\talgorithm\x128\n" +
+	"\x06secret\x18\x03 \x01(\v2\x18.kasbah.config.v1.SecretB\x06\xbaH\x03\xc8\x01\x01R\x06secret\"g\n" +
 	"\x0fPrincipalClaims\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05roles\x18\x02 \x01(\tR\x05roles\x12\x16\n" +
-	"\x06scopes\x18\x03 \x01(\tR\x06scopes\"\x88\x01\n" +
+	"\x06scopes\x18\x03 \x01(\tR\x06scopes\x12\x16\n" +
+	"\x06tenant\x18\x04 \x01(\tR\x06tenant\"\x88\x01\n" +
 	"\x06ApiKey\x12A\n" +
 	"\x06header\x18\x01 \x01(\tB)\xbaH&\xd8\x01\x01r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\x06header\x12;\n" +
 	"\x05store\x18\x02 \x01(\v2\x1d.kasbah.config.v1.ApiKeyStoreB\x06\xbaH\x03\xc8\x01\x01R\x05store\"=\n" +
@@ -2438,7 +2626,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),               // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),              // 1: kasbah.config.v1.LogFormat
@@ -2452,72 +2640,77 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*Provider)(nil),            // 9: kasbah.config.v1.Provider
 	(*Location)(nil),            // 10: kasbah.config.v1.Location
 	(*Jwt)(nil),                 // 11: kasbah.config.v1.Jwt
-	(*PrincipalClaims)(nil),     // 12: kasbah.config.v1.PrincipalClaims
-	(*ApiKey)(nil),              // 13: kasbah.config.v1.ApiKey
-	(*ApiKeyStore)(nil),         // 14: kasbah.config.v1.ApiKeyStore
-	(*Jwks)(nil),                // 15: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),            // 16: kasbah.config.v1.Enforcer
-	(*Context)(nil),             // 17: kasbah.config.v1.Context
-	(*Policy)(nil),              // 18: kasbah.config.v1.Policy
-	(*Postgres)(nil),            // 19: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),              // 20: kasbah.config.v1.Sqlite
-	(*Secret)(nil),              // 21: kasbah.config.v1.Secret
-	(*Source)(nil),              // 22: kasbah.config.v1.Source
-	(*Route)(nil),               // 23: kasbah.config.v1.Route
-	(*StepUp)(nil),              // 24: kasbah.config.v1.StepUp
-	(*Match)(nil),               // 25: kasbah.config.v1.Match
-	nil,                         // 26: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                         // 27: kasbah.config.v1.Route.HeadersEntry
-	nil,                         // 28: kasbah.config.v1.Route.QueryEntry
-	nil,                         // 29: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil), // 30: google.protobuf.Duration
+	(*RequiredClaim)(nil),       // 12: kasbah.config.v1.RequiredClaim
+	(*SharedSecret)(nil),        // 13: kasbah.config.v1.SharedSecret
+	(*PrincipalClaims)(nil),     // 14: kasbah.config.v1.PrincipalClaims
+	(*ApiKey)(nil),              // 15: kasbah.config.v1.ApiKey
+	(*ApiKeyStore)(nil),         // 16: kasbah.config.v1.ApiKeyStore
+	(*Jwks)(nil),                // 17: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),            // 18: kasbah.config.v1.Enforcer
+	(*Context)(nil),             // 19: kasbah.config.v1.Context
+	(*Policy)(nil),              // 20: kasbah.config.v1.Policy
+	(*Postgres)(nil),            // 21: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),              // 22: kasbah.config.v1.Sqlite
+	(*Secret)(nil),              // 23: kasbah.config.v1.Secret
+	(*Source)(nil),              // 24: kasbah.config.v1.Source
+	(*Route)(nil),               // 25: kasbah.config.v1.Route
+	(*StepUp)(nil),              // 26: kasbah.config.v1.StepUp
+	(*Match)(nil),               // 27: kasbah.config.v1.Match
+	nil,                         // 28: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                         // 29: kasbah.config.v1.Route.HeadersEntry
+	nil,                         // 30: kasbah.config.v1.Route.QueryEntry
+	nil,                         // 31: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*durationpb.Duration)(nil), // 32: google.protobuf.Duration
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	4,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
 	9,  // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	16, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	23, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	18, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	25, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	5,  // 4: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	30, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	30, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	32, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	32, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
 	6,  // 7: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	30, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	32, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
 	7,  // 9: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
 	8,  // 10: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	30, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	30, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	32, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	32, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 13: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 14: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 15: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	30, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	32, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
 	11, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	13, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	15, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
 	10, // 19: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	15, // 20: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	30, // 21: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	30, // 22: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	12, // 23: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	14, // 24: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	22, // 25: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	18, // 26: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	26, // 27: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	17, // 28: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	19, // 29: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	20, // 30: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	21, // 31: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	30, // 32: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	30, // 33: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	25, // 34: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	27, // 35: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	28, // 36: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	29, // 37: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	24, // 38: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	30, // 39: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	17, // 20: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	32, // 21: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	32, // 22: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	14, // 23: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	12, // 24: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	13, // 25: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	23, // 26: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	16, // 27: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	24, // 28: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	20, // 29: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	28, // 30: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	19, // 31: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	21, // 32: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	22, // 33: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	23, // 34: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	32, // 35: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	32, // 36: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	27, // 37: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	29, // 38: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	30, // 39: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	31, // 40: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	26, // 41: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	32, // 42: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -2535,25 +2728,25 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Location_Query)(nil),
 		(*Location_WebsocketProtocol)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[11].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[13].OneofWrappers = []any{
 		(*ApiKeyStore_File)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[12].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[15].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[17].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[18].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[20].OneofWrappers = []any{
 		(*Secret_File)(nil),
 		(*Secret_Env)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[21].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -2563,7 +2756,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

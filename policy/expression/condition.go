@@ -1,0 +1,43 @@
+package expression
+
+import (
+	"fmt"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+
+	"github.com/kasbah-authz/kasbah/policy"
+)
+
+// Condition compiles an expression that is true or false of a principal and reads nothing else, so that what it says
+// once of a principal stays said. What is wrong with its text is a [*SyntaxError]. What it returns is an error where the
+// condition cannot be evaluated.
+func Condition(source string) (func(*policy.Principal) (bool, error), error) {
+	checked, err := check(source)
+	if err != nil {
+		return nil, err
+	}
+	for _, reference := range checked.NativeRep().ReferenceMap() {
+		if variableNamed(reference.Name) != nil && !strings.HasPrefix(reference.Name, "principal.") {
+			return nil, &SyntaxError{Line: 1, Column: 1, Message: fmt.Sprintf("%s is not there: a condition on a credential sees the principal alone", reference.Name)}
+		}
+	}
+	if kind := checked.OutputType(); !kind.IsExactType(cel.BoolType) && !kind.IsExactType(cel.DynType) {
+		return nil, &SyntaxError{Line: 1, Column: 1, Message: fmt.Sprintf("a condition is true or false, and this is %s", kind)}
+	}
+	compiled, err := Compile(source)
+	if err != nil {
+		return nil, err
+	}
+	return func(principal *policy.Principal) (bool, error) {
+		value, err := compiled.Value(&policy.Request{}, principal)
+		if err != nil {
+			return false, err
+		}
+		held, ok := value.(bool)
+		if !ok {
+			return false, fmt.Errorf("evaluating %s: it is no truth value", source)
+		}
+		return held, nil
+	}, nil
+}
