@@ -1,11 +1,17 @@
 package demo_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/kasbah-authz/kasbah/keys/keystest"
@@ -29,18 +35,54 @@ providers:
     audiences: [api]
     algorithms: [HS256]
     secrets: [{algorithm: HS256, secret: {file: secret.txt}}]
+- name: sealed
+  jwt:
+    issuer: http://issuer:9193
+    audiences: [api]
+    algorithms: [RS256]
+    jwks: {file: jwks.json}
+    decryption: [{algorithm: ECDH-ES, key: {file: private.pem}}]
 routes:
 - name: orders
   match: [{path: /orders/}]
-  authenticate: [directory, batch]
+  authenticate: [directory, batch, sealed]
   any_principal: true
   headers: {x-user: principal.id, x-tenant: principal.tenant, x-roles: principal.roles}
 `
 
-// The tokens of many tenants, with what else they must say, and those of a program that shares a secret.
+// seal encrypts a token for a key that is returned in PEM.
+func seal(t *testing.T) (private string, seal func(token string) string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encrypter, err := jose.NewEncrypter(jose.A128GCM, jose.Recipient{Algorithm: jose.ECDH_ES, Key: &key.PublicKey}, (&jose.EncrypterOptions{}).WithContentType("JWT"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), func(token string) string {
+		sealed, err := encrypter.Encrypt([]byte(token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := sealed.CompactSerialize()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+}
+
+// The tokens of many tenants, with what else they must say, those of a program that shares a secret, and encrypted ones.
 func TestTenants(t *testing.T) {
+	private, seal := seal(t)
 	const secret = "0123456789abcdef0123456789abcdef"
-	g := newGateOf(t, os.DirFS("testdata/threats"), map[string]string{"kasbah.yaml": tenantsConfig, "secret.txt": secret + "\n"})
+	g := newGateOf(t, os.DirFS("testdata/threats"), map[string]string{"kasbah.yaml": tenantsConfig, "secret.txt": secret + "\n", "private.pem": private})
 	token := func(changes map[string]any) string {
 		claims := map[string]any{
 			"iss": "https://login.example/red/v2.0", "azp": "web", "email_verified": true,
@@ -72,6 +114,9 @@ func TestTenants(t *testing.T) {
 		"a test user":         {token(map[string]any{"sub": "test-1"}), 401, nil},
 		"a shared secret":     {batch(secret), 200, []string{"nightly"}},
 		"another secret":      {batch(secret + "x"), 401, nil},
+		"encrypted":           {seal(g.issuer.Token(keystest.Claims{Subject: "carol"})), 200, []string{"carol"}},
+		"not encrypted":       {g.issuer.Token(keystest.Claims{}), 401, nil},
+		"encrypted, expired":  {seal(g.issuer.Forge(keystest.Expired, keystest.Claims{})), 401, nil},
 		"the public key":      {g.issuer.Forge(keystest.HS256PublicKey, keystest.Claims{Extra: map[string]any{"iss": "batch"}}), 401, nil},
 	} {
 		o := e.try(t, attack{target: "/orders/7"}.with(bearer(c.token)))

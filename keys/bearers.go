@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"unsafe"
 
 	"github.com/kasbah-authz/kasbah/policy"
@@ -42,20 +43,44 @@ func (b *bearers) authenticate(ctx context.Context, req *policy.Request) (*polic
 			return principal, p, nil
 		}
 	}
+	if isEncrypted(raw) && slices.ContainsFunc(b.providers, func(p *Provider) bool { return len(p.jwt.decryption) > 0 }) {
+		return b.decrypt(ctx, req.NoWait, raw, digest)
+	}
 	t, err := parseToken(raw)
 	if err != nil {
 		return nil, nil, err
 	}
-	return b.verify(ctx, req.NoWait, t, digest)
+	signed := func(p *Provider) bool { return len(p.jwt.decryption) == 0 }
+	return b.verify(ctx, req.NoWait, t, digest, signed)
 }
 
-// verify asks the providers that have the token's issuer.
-func (b *bearers) verify(ctx context.Context, noWait bool, t *token, digest credentialDigest) (*policy.Principal, *Provider, error) {
+// decrypt verifies what is inside of an encrypted token, for the provider alone whose key opened it.
+func (b *bearers) decrypt(ctx context.Context, noWait bool, raw string, digest credentialDigest) (*policy.Principal, *Provider, error) {
+	fault := error(errDecryptionKey)
+	for _, p := range b.providers {
+		if len(p.jwt.decryption) == 0 {
+			continue
+		}
+		t, err := decrypt(raw, p.jwt.decryption)
+		if errors.Is(err, errDecryptionKey) || errors.Is(err, errUndecryptable) {
+			fault = err
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		return b.verify(ctx, noWait, t, digest, func(other *Provider) bool { return other == p })
+	}
+	return nil, nil, fault
+}
+
+// verify asks the providers that have the token's issuer, of those that are eligible.
+func (b *bearers) verify(ctx context.Context, noWait bool, t *token, digest credentialDigest, eligible func(*Provider) bool) (*policy.Principal, *Provider, error) {
 	best, bestRank := errIssuer, -1
 	var unavailable error
 	for _, p := range b.providers {
 		from, ok := p.jwt.issuers[t.issuer]
-		if !ok {
+		if !ok || !eligible(p) {
 			continue
 		}
 		principal, err := p.jwt.authenticate(ctx, noWait, t, from, digest)

@@ -8,18 +8,20 @@ import (
 
 // The refusals. Each wraps what was found, in words that hold nothing of the token's text.
 var (
-	errMissing     = errors.New("no credential in the request")
-	errMalformed   = errors.New("malformed credential")
-	errAlgorithm   = errors.New("the token's algorithm is none that the provider accepts")
-	errKeyMisfit   = errors.New("the issuer's key of that id is not for the token's algorithm")
-	errSignature   = errors.New("the signature does not verify with the issuer's key")
-	errUnknownKey  = errors.New("the issuer's key set has no key of that id")
-	errWhichKey    = errors.New("the token names no key, and not exactly one of the issuer's keys is for its algorithm")
-	errIssuer      = errors.New("no provider of the route has the token's issuer")
-	errAudience    = errors.New("the token is for another audience")
-	errExpired     = errors.New("the token has expired")
-	errNotYetValid = errors.New("the token is not valid yet")
-	errClaims      = errors.New("a claim does not hold")
+	errMissing       = errors.New("no credential in the request")
+	errMalformed     = errors.New("malformed credential")
+	errAlgorithm     = errors.New("the token's algorithm is none that the provider accepts")
+	errKeyMisfit     = errors.New("the issuer's key of that id is not for the token's algorithm")
+	errSignature     = errors.New("the signature does not verify with the issuer's key")
+	errUnknownKey    = errors.New("the issuer's key set has no key of that id")
+	errWhichKey      = errors.New("the token names no key, and not exactly one of the issuer's keys is for its algorithm")
+	errUndecryptable = errors.New("the token cannot be decrypted with the provider's key")
+	errDecryptionKey = errors.New("the token is encrypted, and no provider of the route has a key of its id and algorithm")
+	errIssuer        = errors.New("no provider of the route has the token's issuer")
+	errAudience      = errors.New("the token is for another audience")
+	errExpired       = errors.New("the token has expired")
+	errNotYetValid   = errors.New("the token is not valid yet")
+	errClaims        = errors.New("a claim does not hold")
 
 	errUnknownAPIKey = errors.New("no such API key was given out")
 	errAPIKeyExpired = errors.New("the API key has expired")
@@ -39,6 +41,8 @@ var refusals = []struct {
 	{errIssuer, policy.WrongIssuer, 1},
 	{errAlgorithm, policy.InvalidSignature, 2},
 	{errUnknownKey, policy.UnknownKey, 2},
+	{errDecryptionKey, policy.UnknownKey, 1},
+	{errUndecryptable, policy.InvalidSignature, 2},
 	{errWhichKey, policy.UnknownKey, 2},
 	{errKeyMisfit, policy.InvalidSignature, 3},
 	{errSignature, policy.InvalidSignature, 3},

@@ -42,6 +42,7 @@ type jwtProvider struct {
 	tenantPath  string // empty: the issuer's own
 	claims      []requiredClaim
 	conditions  []func(*policy.Principal) (bool, error)
+	decryption  []decryptionKey // none: a token is not encrypted; otherwise it must be
 
 	store   *Store
 	sources []keySource // of all issuers, each once
@@ -78,6 +79,9 @@ func (s *Store) jwtProvider(cfg *configv1.Provider, files Files) (*jwtProvider, 
 	p.parser = jwt.NewParser(jwt.WithValidMethods(p.algorithms), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
 	var err error
 	if p.conditions, err = conditions(token.GetConditions(), files); err != nil {
+		return nil, err
+	}
+	if p.decryption, err = decryptionKeys(token.GetDecryption(), files); err != nil {
 		return nil, err
 	}
 	if err := s.issuersOf(p, token, files); err != nil {

@@ -123,6 +123,10 @@ func (t *token) readHeader(text string) error {
 			return fmt.Errorf("%s names an extension, and none is supported", name)
 		}
 	}
+	return t.readMembers(header)
+}
+
+func (t *token) readMembers(header map[string]any) error {
 	var ok bool
 	if t.algorithm, ok = header["alg"].(string); !ok {
 		return fmt.Errorf("alg is absent or no string")

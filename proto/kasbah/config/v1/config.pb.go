@@ -959,7 +959,10 @@ type Jwt struct {
 	Tenants []string `protobuf:"bytes,12,rep,name=tenants,proto3" json:"tenants,omitempty"`
 	// Secrets that are shared with the issuer, in place of `jwks`, for HS256, HS384 and HS512. Whoever can verify such a token
 	// can make one, so that a key pair is better wherever there is a choice.
-	Secrets       []*SharedSecret `protobuf:"bytes,13,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	Secrets []*SharedSecret `protobuf:"bytes,13,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// Keys that the issuer encrypts tokens for (RFC 7516). With them every token must be an encrypted one with a signed one
+	// inside. An RSA key costs about a millisecond of CPU for whatever has the form of such a token; ECDH costs a tenth of that.
+	Decryption    []*DecryptionKey `protobuf:"bytes,16,rep,name=decryption,proto3" json:"decryption,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1085,6 +1088,13 @@ func (x *Jwt) GetSecrets() []*SharedSecret {
 	return nil
 }
 
+func (x *Jwt) GetDecryption() []*DecryptionKey {
+	if x != nil {
+		return x.Decryption
+	}
+	return nil
+}
+
 // RequiredClaim is what a token must say.
 type RequiredClaim struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1205,6 +1215,70 @@ func (x *SharedSecret) GetSecret() *Secret {
 	return nil
 }
 
+// DecryptionKey is a private key of ours.
+type DecryptionKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token's `kid`. It may be absent where there is only one key, and then the token's is absent too.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The algorithm that the content's key is encrypted with.
+	Algorithm string `protobuf:"bytes,2,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
+	// The private key, in PEM (PKCS #8).
+	Key           *Secret `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecryptionKey) Reset() {
+	*x = DecryptionKey{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecryptionKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecryptionKey) ProtoMessage() {}
+
+func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecryptionKey.ProtoReflect.Descriptor instead.
+func (*DecryptionKey) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DecryptionKey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DecryptionKey) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
+func (x *DecryptionKey) GetKey() *Secret {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // PrincipalClaims says which claims make the principal. Each is a path of member names with dots between
 // them: "realm_access.roles". A name that itself holds a dot is found first.
 type PrincipalClaims struct {
@@ -1224,7 +1298,7 @@ type PrincipalClaims struct {
 
 func (x *PrincipalClaims) Reset() {
 	*x = PrincipalClaims{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1310,7 @@ func (x *PrincipalClaims) String() string {
 func (*PrincipalClaims) ProtoMessage() {}
 
 func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1323,7 @@ func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrincipalClaims.ProtoReflect.Descriptor instead.
 func (*PrincipalClaims) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PrincipalClaims) GetId() string {
@@ -1293,7 +1367,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1379,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1392,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApiKey) GetHeader() string {
@@ -1350,7 +1424,7 @@ type ApiKeyStore struct {
 
 func (x *ApiKeyStore) Reset() {
 	*x = ApiKeyStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1436,7 @@ func (x *ApiKeyStore) String() string {
 func (*ApiKeyStore) ProtoMessage() {}
 
 func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1449,7 @@ func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyStore.ProtoReflect.Descriptor instead.
 func (*ApiKeyStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ApiKeyStore) GetSource() isApiKeyStore_Source {
@@ -1422,7 +1496,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1508,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +1521,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -1539,7 +1613,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1625,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1638,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Enforcer) GetName() string {
@@ -1640,7 +1714,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1726,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1739,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Context) GetRequest() string {
@@ -1714,7 +1788,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +1800,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +1813,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -1834,7 +1908,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +1920,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +1933,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -1898,7 +1972,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +1984,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +1997,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -1963,7 +2037,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2049,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2062,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Secret) GetSource() isSecret_Source {
@@ -2051,7 +2125,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2137,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2150,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -2161,7 +2235,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2173,7 +2247,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2186,7 +2260,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Route) GetName() string {
@@ -2288,7 +2362,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2300,7 +2374,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2313,7 +2387,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -2354,7 +2428,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +2440,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +2453,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Match) GetHost() string {
@@ -2472,7 +2546,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x12websocket_protocol\x18\x04 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x11websocketProtocol\x12A\n" +
 	"\x06scheme\x18\x05 \x01(\tB)\xbaH&\xd8\x01\x01r!\x1822\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\x06scheme:U\xbaHR\x1aP\n" +
 	"\x0flocation.scheme\x12\x16scheme is for a header\x1a%this.scheme == '' || has(this.header)B\x0e\n" +
-	"\x05place\x12\x05\xbaH\x02\b\x01\"\x97\f\n" +
+	"\x05place\x12\x05\xbaH\x02\b\x01\"\xe2\f\n" +
 	"\x03Jwt\x12\"\n" +
 	"\x06issuer\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x06issuer\x12*\n" +
@@ -2493,7 +2567,11 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"conditions\x18\v \x03(\tB\x0e\xbaH\v\x92\x01\b\x10d\"\x04r\x02\x10\x01R\n" +
 	"conditions\x12@\n" +
 	"\atenants\x18\f \x03(\tB&\xbaH#\x92\x01 \x10\xe8\a\x18\x01\"\x19r\x17\x18\xc8\x012\x12^[A-Za-z0-9._~-]+$R\atenants\x12B\n" +
-	"\asecrets\x18\r \x03(\v2\x1e.kasbah.config.v1.SharedSecretB\b\xbaH\x05\x92\x01\x02\x10dR\asecrets:\xfc\x05\xbaH\xf8\x05\x1a\x88\x01\n" +
+	"\asecrets\x18\r \x03(\v2\x1e.kasbah.config.v1.SharedSecretB\b\xbaH\x05\x92\x01\x02\x10dR\asecrets\x12I\n" +
+	"\n" +
+	"decryption\x18\x10 \x03(\v2\x1f.kasbah.config.v1.DecryptionKeyB\b\xbaH\x05\x92\x01\x02\x10\n" +
+	"R\n" +
+	"decryption:\xfc\x05\xbaH\xf8\x05\x1a\x88\x01\n" +
 	"\rjwt.audiences\x12Hname the audiences that a token must be for, or write any_audience: true\x1a-size(this.audiences) > 0 != this.any_audience\x1a\xa9\x01\n" +
 	"\vjwt.tenants\x12Qissuer holds {tenant} once where tenants are named, and not at all where none are\x1aGsize(this.issuer.split('{tenant}')) == (size(this.tenants) > 0 ? 2 : 1)\x1a\xea\x01\n" +
 	"\vjwt.secrets\x12QHS256, HS384 and HS512 need secrets, which go with no jwks and no other algorithm\x1a\x87\x01size(this.secrets) > 0 ? this.algorithms.all(a, a.startsWith('HS')) && !has(this.jwks) : !this.algorithms.exists(a, a.startsWith('HS'))\x1a\xd1\x01\n" +
@@ -2504,7 +2582,11 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\fSharedSecret\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x02id\x128\n" +
 	"\talgorithm\x18\x02 \x01(\tB\x1a\xbaH\x17r\x15R\x05HS256R\x05HS384R\x05HS512R\talgorithm\x128\n" +
-	"\x06secret\x18\x03 \x01(\v2\x18.kasbah.config.v1.SecretB\x06\xbaH\x03\xc8\x01\x01R\x06secret\"g\n" +
+	"\x06secret\x18\x03 \x01(\v2\x18.kasbah.config.v1.SecretB\x06\xbaH\x03\xc8\x01\x01R\x06secret\"\xc3\x01\n" +
+	"\rDecryptionKey\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x02id\x12d\n" +
+	"\talgorithm\x18\x02 \x01(\tBF\xbaHCrAR\aECDH-ESR\x0eECDH-ES+A128KWR\x0eECDH-ES+A256KWR\bRSA-OAEPR\fRSA-OAEP-256R\talgorithm\x122\n" +
+	"\x03key\x18\x03 \x01(\v2\x18.kasbah.config.v1.SecretB\x06\xbaH\x03\xc8\x01\x01R\x03key\"g\n" +
 	"\x0fPrincipalClaims\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05roles\x18\x02 \x01(\tR\x05roles\x12\x16\n" +
@@ -2626,7 +2708,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),               // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),              // 1: kasbah.config.v1.LogFormat
@@ -2642,75 +2724,78 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*Jwt)(nil),                 // 11: kasbah.config.v1.Jwt
 	(*RequiredClaim)(nil),       // 12: kasbah.config.v1.RequiredClaim
 	(*SharedSecret)(nil),        // 13: kasbah.config.v1.SharedSecret
-	(*PrincipalClaims)(nil),     // 14: kasbah.config.v1.PrincipalClaims
-	(*ApiKey)(nil),              // 15: kasbah.config.v1.ApiKey
-	(*ApiKeyStore)(nil),         // 16: kasbah.config.v1.ApiKeyStore
-	(*Jwks)(nil),                // 17: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),            // 18: kasbah.config.v1.Enforcer
-	(*Context)(nil),             // 19: kasbah.config.v1.Context
-	(*Policy)(nil),              // 20: kasbah.config.v1.Policy
-	(*Postgres)(nil),            // 21: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),              // 22: kasbah.config.v1.Sqlite
-	(*Secret)(nil),              // 23: kasbah.config.v1.Secret
-	(*Source)(nil),              // 24: kasbah.config.v1.Source
-	(*Route)(nil),               // 25: kasbah.config.v1.Route
-	(*StepUp)(nil),              // 26: kasbah.config.v1.StepUp
-	(*Match)(nil),               // 27: kasbah.config.v1.Match
-	nil,                         // 28: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                         // 29: kasbah.config.v1.Route.HeadersEntry
-	nil,                         // 30: kasbah.config.v1.Route.QueryEntry
-	nil,                         // 31: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil), // 32: google.protobuf.Duration
+	(*DecryptionKey)(nil),       // 14: kasbah.config.v1.DecryptionKey
+	(*PrincipalClaims)(nil),     // 15: kasbah.config.v1.PrincipalClaims
+	(*ApiKey)(nil),              // 16: kasbah.config.v1.ApiKey
+	(*ApiKeyStore)(nil),         // 17: kasbah.config.v1.ApiKeyStore
+	(*Jwks)(nil),                // 18: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),            // 19: kasbah.config.v1.Enforcer
+	(*Context)(nil),             // 20: kasbah.config.v1.Context
+	(*Policy)(nil),              // 21: kasbah.config.v1.Policy
+	(*Postgres)(nil),            // 22: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),              // 23: kasbah.config.v1.Sqlite
+	(*Secret)(nil),              // 24: kasbah.config.v1.Secret
+	(*Source)(nil),              // 25: kasbah.config.v1.Source
+	(*Route)(nil),               // 26: kasbah.config.v1.Route
+	(*StepUp)(nil),              // 27: kasbah.config.v1.StepUp
+	(*Match)(nil),               // 28: kasbah.config.v1.Match
+	nil,                         // 29: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                         // 30: kasbah.config.v1.Route.HeadersEntry
+	nil,                         // 31: kasbah.config.v1.Route.QueryEntry
+	nil,                         // 32: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*durationpb.Duration)(nil), // 33: google.protobuf.Duration
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	4,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
 	9,  // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	18, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	25, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	19, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	26, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	5,  // 4: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	32, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	32, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	33, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	33, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
 	6,  // 7: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	32, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	33, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
 	7,  // 9: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
 	8,  // 10: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	32, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	32, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	33, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	33, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 13: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 14: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 15: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	32, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	33, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
 	11, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	15, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	16, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
 	10, // 19: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	17, // 20: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	32, // 21: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	32, // 22: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	14, // 23: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	18, // 20: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	33, // 21: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	33, // 22: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	15, // 23: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
 	12, // 24: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
 	13, // 25: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	23, // 26: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	16, // 27: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	24, // 28: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	20, // 29: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	28, // 30: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	19, // 31: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	21, // 32: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	22, // 33: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	23, // 34: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	32, // 35: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	32, // 36: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	27, // 37: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	29, // 38: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	30, // 39: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	31, // 40: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	26, // 41: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	32, // 42: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	14, // 26: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	24, // 27: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	24, // 28: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	17, // 29: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	25, // 30: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	21, // 31: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	29, // 32: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	20, // 33: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	22, // 34: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	23, // 35: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	24, // 36: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	33, // 37: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	33, // 38: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	28, // 39: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	30, // 40: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	31, // 41: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	32, // 42: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	27, // 43: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	33, // 44: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -2728,25 +2813,25 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Location_Query)(nil),
 		(*Location_WebsocketProtocol)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[13].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{
 		(*ApiKeyStore_File)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[15].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[17].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[18].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[20].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[21].OneofWrappers = []any{
 		(*Secret_File)(nil),
 		(*Secret_Env)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[21].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -2756,7 +2841,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
