@@ -1,14 +1,86 @@
 package keys
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/kasbah-authz/kasbah/policy"
+	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
+
+// claimRules are what the claims about a caller must say, and which of them make the principal.
+type claimRules struct {
+	name        string // of the provider
+	audiences   []string
+	anyAudience bool
+	leeway      time.Duration
+	maxLifetime time.Duration
+	idPath      string
+	rolesPaths  []string
+	scopesPaths []string
+	tenantPath  string // empty: the issuer's own
+	required    []requiredClaim
+	conditions  []func(*policy.Principal) (bool, error)
+}
+
+// ruled is the part of a provider's message that says what its claims must be.
+type ruled interface {
+	GetAudiences() []string
+	GetAnyAudience() bool
+	GetLeeway() *durationpb.Duration
+	GetPrincipal() *configv1.PrincipalClaims
+	GetClaims() []*configv1.RequiredClaim
+	GetConditions() []string
+}
+
+// newClaimRules reads them. Errors name the field below kind.
+func newClaimRules(name, kind string, message ruled, files Files) (claimRules, error) {
+	if (len(message.GetAudiences()) > 0) == message.GetAnyAudience() {
+		return claimRules{}, &policy.FieldError{Field: kind + ".audiences", Err: errors.New("name the audiences that a token must be for, or write any_audience: true")}
+	}
+	paths := message.GetPrincipal()
+	r := claimRules{
+		name: name, audiences: slices.Clone(message.GetAudiences()), anyAudience: message.GetAnyAudience(),
+		leeway:      duration(message.GetLeeway(), defaultLeeway),
+		idPath:      cmp.Or(paths.GetId(), "sub"),
+		rolesPaths:  strings.Fields(cmp.Or(paths.GetRoles(), "roles")),
+		scopesPaths: strings.Fields(cmp.Or(paths.GetScopes(), "scope")),
+		tenantPath:  paths.GetTenant(),
+	}
+	for _, claim := range message.GetClaims() {
+		r.required = append(r.required, requiredClaim{claim.GetPath(), slices.Clone(claim.GetValues())})
+	}
+	var err error
+	r.conditions, err = conditions(kind, message.GetConditions(), files)
+	return r, err
+}
+
+// accept returns the principal that verified claims stand for, if they are all that they must be. size is that of their text.
+func (r *claimRules) accept(claims map[string]any, issuer, tenant string, v validity, size int) (*verified, error) {
+	if err := r.checkAudience(claims); err != nil {
+		return nil, err
+	}
+	for i := range r.required {
+		if err := r.required[i].check(claims); err != nil {
+			return nil, err
+		}
+	}
+	principal, err := r.principal(claims, issuer, tenant, v)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkConditions(r.conditions, principal); err != nil {
+		return nil, err
+	}
+	return &verified{principal: principal, validity: v, weight: weigh(principal, size)}, nil
+}
 
 // validity is when a verified token is good: from notBefore on, and before expires. The leeway is in both.
 type validity struct{ notBefore, expires time.Time }
@@ -26,7 +98,7 @@ func (v validity) check(now time.Time) error {
 
 // readTimes reads `exp`, `nbf` and `iat` (RFC 7519, sections 4.1.4 to 4.1.6) and checks them against now.
 // An exp with a fraction counts as the second that it falls in, as golang-jwt has it.
-func (p *jwtProvider) readTimes(claims map[string]any, now time.Time) (validity, error) {
+func (r *claimRules) readTimes(claims map[string]any, now time.Time) (validity, error) {
 	exp, present, err := readTime(claims, "exp")
 	if err != nil {
 		return validity{}, err
@@ -34,21 +106,21 @@ func (p *jwtProvider) readTimes(claims map[string]any, now time.Time) (validity,
 	if !present {
 		return validity{}, fmt.Errorf("%w: exp is absent", errClaims)
 	}
-	v := validity{expires: exp.Truncate(time.Second).Add(p.leeway)}
+	v := validity{expires: exp.Truncate(time.Second).Add(r.leeway)}
 	for _, name := range [...]string{"nbf", "iat"} {
 		start, present, err := readTime(claims, name)
 		if err != nil {
 			return validity{}, err
 		}
-		if start = start.Add(-p.leeway); present && start.After(v.notBefore) {
+		if start = start.Add(-r.leeway); present && start.After(v.notBefore) {
 			v.notBefore = start
 		}
 	}
 	if err := v.check(now); err != nil {
 		return validity{}, err
 	}
-	if v.expires.Sub(now) > p.maxLifetime+2*p.leeway {
-		return validity{}, fmt.Errorf("%w: exp is farther away than the longest lifetime, %v", errClaims, p.maxLifetime)
+	if v.expires.Sub(now) > r.maxLifetime+2*r.leeway {
+		return validity{}, fmt.Errorf("%w: exp is farther away than the longest lifetime, %v", errClaims, r.maxLifetime)
 	}
 	return v, nil
 }
@@ -70,10 +142,10 @@ func readTime(claims map[string]any, name string) (at time.Time, present bool, e
 
 // checkAudience refuses a token whose `aud` names none of the provider's audiences (RFC 7519, section 4.1.3).
 // Its form is checked even where every audience is accepted.
-func (p *jwtProvider) checkAudience(claims map[string]any) error {
+func (r *claimRules) checkAudience(claims map[string]any) error {
 	value, present := claims["aud"]
 	if !present {
-		if p.anyAudience {
+		if r.anyAudience {
 			return nil
 		}
 		return fmt.Errorf("%w: aud is absent", errAudience)
@@ -82,13 +154,13 @@ func (p *jwtProvider) checkAudience(claims map[string]any) error {
 	if !ok {
 		audiences = []any{value}
 	}
-	found := p.anyAudience
+	found := r.anyAudience
 	for _, audience := range audiences {
 		text, ok := audience.(string)
 		if !ok {
 			return fmt.Errorf("%w: aud is no string and no array of strings", errClaims)
 		}
-		found = found || slices.Contains(p.audiences, text)
+		found = found || slices.Contains(r.audiences, text)
 	}
 	if !found {
 		return errAudience
@@ -97,34 +169,34 @@ func (p *jwtProvider) checkAudience(claims map[string]any) error {
 }
 
 // principal makes the principal out of verified claims.
-func (p *jwtProvider) principal(t *token, tenant string, v validity) (*policy.Principal, error) {
-	subject, _ := t.claims["sub"].(string)
+func (r *claimRules) principal(claims map[string]any, issuer, tenant string, v validity) (*policy.Principal, error) {
+	subject, _ := claims["sub"].(string)
 	if subject == "" {
 		return nil, fmt.Errorf("%w: sub is no string, or empty", errClaims)
 	}
-	value, _ := lookup(t.claims, p.idPath)
+	value, _ := lookup(claims, r.idPath)
 	id, _ := value.(string)
 	if id == "" {
-		return nil, fmt.Errorf("%w: %s, the principal's id, is no string, or empty", errClaims, p.idPath)
+		return nil, fmt.Errorf("%w: %s, the principal's id, is no string, or empty", errClaims, r.idPath)
 	}
-	roles, err := words(t.claims, p.rolesPaths)
+	roles, err := words(claims, r.rolesPaths)
 	if err != nil {
 		return nil, err
 	}
-	scopes, err := words(t.claims, p.scopesPaths)
+	scopes, err := words(claims, r.scopesPaths)
 	if err != nil {
 		return nil, err
 	}
-	if p.tenantPath != "" {
-		if value, present := lookup(t.claims, p.tenantPath); present {
+	if r.tenantPath != "" {
+		if value, present := lookup(claims, r.tenantPath); present {
 			if tenant, _ = value.(string); tenant == "" {
-				return nil, fmt.Errorf("%w: %s, the principal's tenant, is no string, or empty", errClaims, p.tenantPath)
+				return nil, fmt.Errorf("%w: %s, the principal's tenant, is no string, or empty", errClaims, r.tenantPath)
 			}
 		}
 	}
 	return &policy.Principal{
-		ID: id, Provider: p.name, Issuer: t.issuer, Subject: subject, Tenant: tenant,
-		Roles: roles, Scopes: scopes, Claims: t.claims, Expires: v.expires.Add(-p.leeway),
+		ID: id, Provider: r.name, Issuer: issuer, Subject: subject, Tenant: tenant,
+		Roles: roles, Scopes: scopes, Claims: claims, Expires: v.expires.Add(-r.leeway),
 	}, nil
 }
 

@@ -7,21 +7,12 @@ import (
 	"slices"
 
 	"github.com/kasbah-authz/kasbah/policy"
-	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
 // requiredClaim is what a token must say beyond what every token must.
 type requiredClaim struct {
 	path   string
 	values []string // none: any but null
-}
-
-func requiredClaims(messages []*configv1.RequiredClaim) []requiredClaim {
-	var claims []requiredClaim
-	for _, message := range messages {
-		claims = append(claims, requiredClaim{message.GetPath(), slices.Clone(message.GetValues())})
-	}
-	return claims
 }
 
 // check refuses claims that do not say it.
@@ -52,10 +43,10 @@ func (c *requiredClaim) accepts(value any) bool {
 }
 
 // conditions compiles the expressions of a provider.
-func conditions(sources []string, files Files) ([]func(*policy.Principal) (bool, error), error) {
+func conditions(kind string, sources []string, files Files) ([]func(*policy.Principal) (bool, error), error) {
 	var all []func(*policy.Principal) (bool, error)
 	for i, source := range sources {
-		field := fmt.Sprintf("jwt.conditions[%d]", i)
+		field := fmt.Sprintf("%s.conditions[%d]", kind, i)
 		if files.Condition == nil {
 			return nil, &policy.FieldError{Field: field, Err: errors.New("expressions are not read here")}
 		}

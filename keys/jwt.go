@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -28,21 +27,12 @@ const (
 
 // jwtProvider accepts the tokens of one issuer. It is immutable.
 type jwtProvider struct {
-	name        string
-	issuers     map[string]issuer
-	audiences   []string
-	anyAudience bool
-	algorithms  []string
-	types       []string // as mediaType has them; "" accepts a token without typ
-	leeway      time.Duration
-	maxLifetime time.Duration
-	idPath      string
-	rolesPaths  []string
-	scopesPaths []string
-	tenantPath  string // empty: the issuer's own
-	claims      []requiredClaim
-	conditions  []func(*policy.Principal) (bool, error)
-	decryption  []decryptionKey // none: a token is not encrypted; otherwise it must be
+	claimRules
+
+	issuers    map[string]issuer
+	algorithms []string
+	types      []string        // as mediaType has them; "" accepts a token without typ
+	decryption []decryptionKey // none: a token is not encrypted; otherwise it must be
 
 	store   *Store
 	sources []keySource // of all issuers, each once
@@ -62,32 +52,22 @@ func (s *Store) jwtProvider(cfg *configv1.Provider, files Files) (*jwtProvider, 
 	if err := checkJWT(token); err != nil {
 		return nil, err
 	}
-	paths := token.GetPrincipal()
 	p := &jwtProvider{
-		name: cfg.GetName(), issuers: map[string]issuer{},
-		audiences: slices.Clone(token.GetAudiences()), anyAudience: token.GetAnyAudience(),
-		algorithms: slices.Clone(token.GetAlgorithms()), types: typesOf(token.GetTypes()),
-		leeway:      duration(token.GetLeeway(), defaultLeeway),
-		maxLifetime: min(duration(token.GetMaxLifetime(), defaultMaxLifetime), longestLifetime),
-		idPath:      cmp.Or(paths.GetId(), "sub"),
-		rolesPaths:  strings.Fields(cmp.Or(paths.GetRoles(), "roles")),
-		scopesPaths: strings.Fields(cmp.Or(paths.GetScopes(), "scope")),
-		tenantPath:  paths.GetTenant(),
-		claims:      requiredClaims(token.GetClaims()),
-		store:       s,
+		issuers: map[string]issuer{}, algorithms: slices.Clone(token.GetAlgorithms()), types: typesOf(token.GetTypes()), store: s,
 	}
 	p.parser = jwt.NewParser(jwt.WithValidMethods(p.algorithms), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
 	var err error
-	if p.conditions, err = conditions(token.GetConditions(), files); err != nil {
+	if p.claimRules, err = newClaimRules(cfg.GetName(), "jwt", token, files); err != nil {
 		return nil, err
 	}
+	p.maxLifetime = min(duration(token.GetMaxLifetime(), defaultMaxLifetime), longestLifetime)
 	if p.decryption, err = decryptionKeys(token.GetDecryption(), files); err != nil {
 		return nil, err
 	}
 	if err := s.issuersOf(p, token, files); err != nil {
 		return nil, err
 	}
-	if p.digest, err = digest(cfg, p.sources); err != nil {
+	if p.digest, err = digest(cfg, p.sources...); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -139,9 +119,6 @@ func (p *jwtProvider) generation() (generation uint64, ok bool) {
 func checkJWT(token *configv1.Jwt) error {
 	if token.GetIssuer() == "" {
 		return &policy.FieldError{Field: "jwt.issuer", Err: errors.New("a provider needs it")}
-	}
-	if (len(token.GetAudiences()) > 0) == token.GetAnyAudience() {
-		return &policy.FieldError{Field: "jwt.audiences", Err: errors.New("name the audiences that a token must be for, or write any_audience: true")}
 	}
 	if len(token.GetAlgorithms()) == 0 {
 		return &policy.FieldError{Field: "jwt.algorithms", Err: errors.New("a provider needs at least one")}
@@ -236,10 +213,10 @@ func isURL(text string) bool {
 
 // digest identifies a provider in the cache: its whole configuration, and the keys that never change. The
 // generation of remote sets stands beside it.
-func digest(cfg *configv1.Provider, sources []keySource) (sum [sha256.Size]byte, err error) {
+func digest(cfg *configv1.Provider, sources ...keySource) (sum [sha256.Size]byte, err error) {
 	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(cfg)
 	if err != nil {
-		return sum, &policy.FieldError{Field: "jwt", Err: err}
+		return sum, &policy.FieldError{Field: "name", Err: err}
 	}
 	input := binary.BigEndian.AppendUint64(nil, uint64(len(text)))
 	input = append(input, text...)

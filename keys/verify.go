@@ -50,22 +50,7 @@ func (p *jwtProvider) verify(t *token, tenant string, key *key, now time.Time) (
 	if err != nil {
 		return nil, err
 	}
-	if err := p.checkAudience(t.claims); err != nil {
-		return nil, err
-	}
-	for i := range p.claims {
-		if err := p.claims[i].check(t.claims); err != nil {
-			return nil, err
-		}
-	}
-	principal, err := p.principal(t, tenant, v)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkConditions(p.conditions, principal); err != nil {
-		return nil, err
-	}
-	return &verified{principal: principal, validity: v, weight: weigh(principal, t.size)}, nil
+	return p.accept(t.claims, t.issuer, tenant, v, t.size)
 }
 
 // ready makes sure that the issuer's keys are as new as the token needs them. A set that was never fetched, and an unknown
