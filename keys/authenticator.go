@@ -71,8 +71,12 @@ func NewAuthenticator(providers []*Provider, demands ...Demand) *Authenticator {
 func methods(providers []*Provider) []method {
 	var all []method
 	for _, p := range providers {
-		if p.apiKeys != nil {
+		switch {
+		case p.apiKeys != nil:
 			all = append(all, &apiKeyMethod{p})
+			continue
+		case p.introspection != nil:
+			all = append(all, &opaque{p})
 			continue
 		}
 		i := slices.IndexFunc(all, func(m method) bool { b, ok := m.(*bearers); return ok && slices.Equal(b.from, p.from) })
@@ -90,7 +94,7 @@ func methods(providers []*Provider) []method {
 func (a *Authenticator) Name() string { return "authenticate" }
 
 // Evaluate implements [policy.Stage]. Where no provider accepts the caller, the reason is that of the credential which got
-// farthest through its checks. What cannot be judged, because a key set was never fetched, is a [*policy.StageError] with
+// farthest through its checks. What cannot be judged, because a key set was never fetched or a server does not answer, is a [*policy.StageError] with
 // [policy.Unavailable], unless another provider accepts the caller.
 func (a *Authenticator) Evaluate(ctx context.Context, req *policy.Request, _ *policy.Principal) (policy.Outcome, error) {
 	principal, by, denied, err := a.ask(ctx, req, a.methods)
@@ -128,7 +132,7 @@ func (a *Authenticator) ask(ctx context.Context, req *policy.Request, methods []
 		switch {
 		case err == nil:
 			return principal, by, policy.Outcome{}, nil
-		case errors.Is(err, errNeverFetched):
+		case isUnavailable(err):
 			unavailable = err
 			continue
 		}
@@ -145,4 +149,10 @@ func (a *Authenticator) ask(ctx context.Context, req *policy.Request, methods []
 		return nil, nil, policy.Outcome{}, unavailable
 	}
 	return nil, nil, denied, nil
+}
+
+// isUnavailable reports whether an error says that what must be asked is out of reach.
+func isUnavailable(err error) bool {
+	var known *policy.StageError
+	return errors.As(err, &known) && known.Reason == policy.Unavailable
 }

@@ -23,6 +23,8 @@ var (
 	errNotYetValid   = errors.New("the token is not valid yet")
 	errClaims        = errors.New("a claim does not hold")
 
+	errInactive = errors.New("the introspection server says that the token is not active")
+
 	errUnknownAPIKey = errors.New("no such API key was given out")
 	errAPIKeyExpired = errors.New("the API key has expired")
 	errAPIKeyRevoked = errors.New("the API key was withdrawn")
@@ -50,6 +52,7 @@ var refusals = []struct {
 	{errNotYetValid, policy.NotYetValid, 4},
 	{errClaims, policy.InvalidClaims, 4},
 	{errAudience, policy.WrongAudience, 4},
+	{errInactive, policy.Revoked, 2},
 	{errUnknownAPIKey, policy.UnknownKey, 2},
 	{errAPIKeyExpired, policy.Expired, 4},
 	{errAPIKeyRevoked, policy.Revoked, 4},

@@ -28,8 +28,20 @@ type Provider struct {
 	from    locations // where its credentials come
 	forward bool      // the upstream may see them
 
-	jwt     *jwtProvider // one of these is not nil
-	apiKeys *apiKeys
+	jwt           *jwtProvider // one of these is not nil
+	apiKeys       *apiKeys
+	introspection *introspection
+}
+
+// sources returns where the provider's key sets come from.
+func (p *Provider) sources() []keySource {
+	switch {
+	case p.jwt != nil:
+		return p.jwt.sources
+	case p.introspection != nil && p.introspection.server.signed != nil:
+		return p.introspection.server.signed.sources
+	}
+	return nil
 }
 
 // Name returns the name that the configuration gives to the provider.
@@ -53,6 +65,8 @@ func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error)
 		p.jwt, err = s.jwtProvider(cfg, files)
 	case *configv1.Provider_ApiKey:
 		p.apiKeys, err = s.apiKeyProvider(cfg.GetName(), kind.ApiKey, files)
+	case *configv1.Provider_Introspection:
+		p.introspection, err = s.introspectionProvider(cfg, files)
 	default:
 		err = &policy.FieldError{Field: "jwt", Err: errors.New("a provider needs it, or api_key")}
 	}

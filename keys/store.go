@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -65,12 +66,14 @@ type Store struct {
 	now         func() time.Time
 	logger      *slog.Logger
 	cache       *cache
+	inactive    *inactive
 	generations atomic.Uint64
 
 	mu      sync.Mutex
 	sets    map[source]*remote
 	running context.Context // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
-	group   sync.WaitGroup  // the loops of the sets
+	group   sync.WaitGroup  // the loops of the sets, and the questions to introspection servers
+	answers map[Answers]uint64
 }
 
 // NewStore returns an empty Store. It starts nothing: [Store.Run] does.
@@ -86,7 +89,12 @@ func NewStore(options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	inactive, err := newInactive(options.Now)
+	if err != nil {
+		return nil, err
+	}
 	return &Store{
+		inactive: inactive, answers: map[Answers]uint64{},
 		client: newClient(options.Client), now: options.Now, logger: logger, cache: cache,
 		sets: map[source]*remote{},
 	}, nil
@@ -127,6 +135,37 @@ func (s *Store) Run(ctx context.Context) error {
 	return nil
 }
 
+// begin runs a function until ctx of Run ends, which waits for it. It reports whether Run runs.
+func (s *Store) begin(run func(ctx context.Context)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx := s.running
+	if ctx == nil {
+		return false
+	}
+	s.group.Go(func() { run(ctx) })
+	return true
+}
+
+// Answers names the answers of one kind that a provider's introspection server gave.
+type Answers struct {
+	Provider string
+	Outcome  string // active, inactive, or failed for none that could be used
+}
+
+func (s *Store) answered(provider, outcome string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers[Answers{provider, outcome}]++
+}
+
+// Introspections counts what introspection servers have answered since the Store was made.
+func (s *Store) Introspections() map[Answers]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.answers)
+}
+
 // remote returns the remote key set of that source, which is fetched from now on if Run runs.
 func (s *Store) remote(from source) *remote {
 	s.mu.Lock()
@@ -165,10 +204,7 @@ func (s *Store) label(from source) string {
 func (s *Store) Retain(providers []*Provider) {
 	used := map[*remote]bool{}
 	for _, provider := range providers {
-		if provider.jwt == nil {
-			continue
-		}
-		for _, source := range provider.jwt.sources {
+		for _, source := range provider.sources() {
 			if set, ok := source.(*remote); ok {
 				used[set] = true
 			}

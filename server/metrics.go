@@ -118,6 +118,7 @@ var (
 	setOK   = prometheus.NewDesc("kasbah_key_set_last_fetch_ok", "1 if the last fetch was accepted, 0 if older keys are in force.", []string{"source"}, nil)
 	hits    = prometheus.NewDesc("kasbah_credential_cache_hits_total", "Credentials found verified.", nil, nil)
 	misses  = prometheus.NewDesc("kasbah_credential_cache_misses_total", "Credentials that had to be verified.", nil, nil)
+	asked   = prometheus.NewDesc("kasbah_introspections_total", "Answers of introspection servers about tokens that no answer was remembered of.", []string{"provider", "outcome"}, nil)
 	entries = prometheus.NewDesc("kasbah_credential_cache_entries", "Verified credentials kept.", nil, nil)
 )
 
@@ -129,7 +130,7 @@ type keyCollector struct {
 
 // Describe implements prometheus.Collector.
 func (k *keyCollector) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, hits, misses, entries} {
+	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, hits, misses, entries, asked} {
 		descriptions <- d
 	}
 }
@@ -153,6 +154,9 @@ func (k *keyCollector) Collect(collected chan<- prometheus.Metric) {
 	stats := k.store.CacheStats()
 	collected <- prometheus.MustNewConstMetric(hits, prometheus.CounterValue, float64(stats.Hits))
 	collected <- prometheus.MustNewConstMetric(misses, prometheus.CounterValue, float64(stats.Misses))
+	for answers, count := range k.store.Introspections() {
+		collected <- prometheus.MustNewConstMetric(asked, prometheus.CounterValue, float64(count), answers.Provider, answers.Outcome)
+	}
 	gauge(entries, float64(stats.Entries))
 }
 

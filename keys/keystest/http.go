@@ -21,6 +21,7 @@ GET  /.well-known/openid-configuration   the discovery document
 GET  /jwks.json                          the public keys
 GET  /token, POST /token                 a token: sub, aud, roles (repeated or with commas), scope,
                                          ttl (such as 10m, or seconds), alg (RS256, ES256, EdDSA)
+POST /introspect                         whether a token is active that Opaque gave out
 POST /rotate                             a new signing key; the former stays published until the next
 `
 
@@ -34,6 +35,8 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serveJSON(w, r, "public, max-age=60", i.JWKS())
 	case "/token":
 		i.serveToken(w, r)
+	case "/introspect":
+		i.serveIntrospection(w, r)
 	case "/rotate":
 		if r.Method != http.MethodPost {
 			refuseMethod(w, "POST")

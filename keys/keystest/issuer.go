@@ -19,7 +19,8 @@ type Issuer struct {
 
 	mu      sync.Mutex
 	current keyRing
-	former  keyRing // still published, nil before the first Rotate
+	former  keyRing                   // still published, nil before the first Rotate
+	opaque  map[string]map[string]any // what each opaque token stands for
 }
 
 // New returns an issuer of that identifier, such as "http://issuer:9193", with fresh keys: RSA of 2048

@@ -20,6 +20,9 @@ func fillDefaults(c *configv1.Config) {
 		if jwt := provider.GetJwt(); jwt != nil {
 			fillJWT(jwt)
 		}
+		if introspection := provider.GetIntrospection(); introspection != nil {
+			fillIntrospection(introspection)
+		}
 		if key := provider.GetApiKey(); key != nil && len(provider.GetFrom()) == 0 {
 			orValue(&key.Header, "x-api-key")
 		}
@@ -73,12 +76,25 @@ func fillServer(s *configv1.Server) {
 func fillJWT(jwt *configv1.Jwt) {
 	orDuration(&jwt.Leeway, 30*time.Second)
 	orDuration(&jwt.MaxLifetime, 24*time.Hour)
-	if jwt.Principal == nil {
-		jwt.Principal = &configv1.PrincipalClaims{}
+	fillPrincipal(&jwt.Principal)
+}
+
+func fillIntrospection(i *configv1.Introspection) {
+	orValue(&i.Authentication, configv1.ClientAuthentication_CLIENT_AUTHENTICATION_BASIC)
+	orDuration(&i.MaxAge, time.Minute)
+	orDuration(&i.InactiveMaxAge, 5*time.Second)
+	orDuration(&i.Timeout, 2*time.Second)
+	orDuration(&i.Leeway, 30*time.Second)
+	fillPrincipal(&i.Principal)
+}
+
+func fillPrincipal(claims **configv1.PrincipalClaims) {
+	if *claims == nil {
+		*claims = &configv1.PrincipalClaims{}
 	}
-	orValue(&jwt.Principal.Id, "sub")
-	orValue(&jwt.Principal.Roles, "roles")
-	orValue(&jwt.Principal.Scopes, "scope")
+	orValue(&(*claims).Id, "sub")
+	orValue(&(*claims).Roles, "roles")
+	orValue(&(*claims).Scopes, "scope")
 }
 
 // orValue sets an absent field. Load refuses a zero that is written out, so that the zero is always absence.

@@ -97,6 +97,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		Providers: []*configv1.Provider{
 			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{}}},
+			{Kind: &configv1.Provider_Introspection{Introspection: &configv1.Introspection{}}},
 		},
 		Enforcers: []*configv1.Enforcer{
 			{Policy: &configv1.Policy{Source: &configv1.Policy_Postgres{Postgres: &configv1.Postgres{}}}},

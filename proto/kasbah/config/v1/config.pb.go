@@ -197,6 +197,63 @@ func (LogDecisions) EnumDescriptor() ([]byte, []int) {
 	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
+// ClientAuthentication is how we prove who we are to an authorization server.
+type ClientAuthentication int32
+
+const (
+	// The default, basic.
+	ClientAuthentication_CLIENT_AUTHENTICATION_UNSPECIFIED ClientAuthentication = 0
+	// The id and the secret in the Authorization header.
+	ClientAuthentication_CLIENT_AUTHENTICATION_BASIC ClientAuthentication = 1
+	// The id and the secret in the form.
+	ClientAuthentication_CLIENT_AUTHENTICATION_POST ClientAuthentication = 2
+	// A token that our private key signs (RFC 7523).
+	ClientAuthentication_CLIENT_AUTHENTICATION_PRIVATE_KEY_JWT ClientAuthentication = 3
+)
+
+// Enum value maps for ClientAuthentication.
+var (
+	ClientAuthentication_name = map[int32]string{
+		0: "CLIENT_AUTHENTICATION_UNSPECIFIED",
+		1: "CLIENT_AUTHENTICATION_BASIC",
+		2: "CLIENT_AUTHENTICATION_POST",
+		3: "CLIENT_AUTHENTICATION_PRIVATE_KEY_JWT",
+	}
+	ClientAuthentication_value = map[string]int32{
+		"CLIENT_AUTHENTICATION_UNSPECIFIED":     0,
+		"CLIENT_AUTHENTICATION_BASIC":           1,
+		"CLIENT_AUTHENTICATION_POST":            2,
+		"CLIENT_AUTHENTICATION_PRIVATE_KEY_JWT": 3,
+	}
+)
+
+func (x ClientAuthentication) Enum() *ClientAuthentication {
+	p := new(ClientAuthentication)
+	*p = x
+	return p
+}
+
+func (x ClientAuthentication) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ClientAuthentication) Descriptor() protoreflect.EnumDescriptor {
+	return file_kasbah_config_v1_config_proto_enumTypes[3].Descriptor()
+}
+
+func (ClientAuthentication) Type() protoreflect.EnumType {
+	return &file_kasbah_config_v1_config_proto_enumTypes[3]
+}
+
+func (x ClientAuthentication) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ClientAuthentication.Descriptor instead.
+func (ClientAuthentication) EnumDescriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
+}
+
 // Config is a whole configuration file.
 type Config struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -690,6 +747,7 @@ type Provider struct {
 	//
 	//	*Provider_Jwt
 	//	*Provider_ApiKey
+	//	*Provider_Introspection
 	Kind isProvider_Kind `protobuf_oneof:"kind"`
 	// Where its credentials are looked for. A request with credentials in two of these places is refused. Absent: the
 	// Authorization header behind "Bearer"; for `api_key`, its `header`.
@@ -762,6 +820,15 @@ func (x *Provider) GetApiKey() *ApiKey {
 	return nil
 }
 
+func (x *Provider) GetIntrospection() *Introspection {
+	if x != nil {
+		if x, ok := x.Kind.(*Provider_Introspection); ok {
+			return x.Introspection
+		}
+	}
+	return nil
+}
+
 func (x *Provider) GetFrom() []*Location {
 	if x != nil {
 		return x.From
@@ -790,9 +857,16 @@ type Provider_ApiKey struct {
 	ApiKey *ApiKey `protobuf:"bytes,3,opt,name=api_key,json=apiKey,proto3,oneof"`
 }
 
+type Provider_Introspection struct {
+	// Tokens that mean nothing to anyone but their server, which is asked about each (RFC 7662).
+	Introspection *Introspection `protobuf:"bytes,4,opt,name=introspection,proto3,oneof"`
+}
+
 func (*Provider_Jwt) isProvider_Kind() {}
 
 func (*Provider_ApiKey) isProvider_Kind() {}
+
+func (*Provider_Introspection) isProvider_Kind() {}
 
 // Location is one place of a request where a credential may be.
 type Location struct {
@@ -1354,6 +1428,263 @@ func (x *PrincipalClaims) GetTenant() string {
 	return ""
 }
 
+// Introspection is tokens that their server is asked about. What it says of an active token is held to the rules of a JWT's
+// claims. An answer is remembered by the token's hash; one that does not come refuses the caller with 503.
+type Introspection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The introspection endpoint.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// Who asks: our id at the server.
+	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// How we prove it. Default basic.
+	Authentication ClientAuthentication `protobuf:"varint,3,opt,name=authentication,proto3,enum=kasbah.config.v1.ClientAuthentication" json:"authentication,omitempty"`
+	// Our secret, for `basic` and `post`.
+	ClientSecret *Secret `protobuf:"bytes,4,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
+	// Our private key in PEM (PKCS #8), for `private_key_jwt`: RSA (PS256), P-256 (ES256) or Ed25519 (EdDSA).
+	PrivateKey *Secret `protobuf:"bytes,5,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"`
+	// The `kid` that the server knows that key by.
+	KeyId string `protobuf:"bytes,6,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// The answer's `aud` must name one of these.
+	Audiences []string `protobuf:"bytes,7,rep,name=audiences,proto3" json:"audiences,omitempty"`
+	// Accepts tokens whatever their audience. It has to be written out, instead of `audiences`; then `claims` should say whose
+	// tokens are accepted, such as by `client_id`.
+	AnyAudience bool `protobuf:"varint,8,opt,name=any_audience,json=anyAudience,proto3" json:"any_audience,omitempty"`
+	// The answer's `iss` must be this. Absent: any.
+	Issuer string `protobuf:"bytes,9,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// How long an answer about an active token is believed, if the token does not end before. A token that is withdrawn
+	// meanwhile is still accepted. Default 1m.
+	MaxAge *durationpb.Duration `protobuf:"bytes,10,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	// How long an answer about a token that is not active is believed. Default 5s.
+	InactiveMaxAge *durationpb.Duration `protobuf:"bytes,11,opt,name=inactive_max_age,json=inactiveMaxAge,proto3" json:"inactive_max_age,omitempty"`
+	// How long an answer is waited for. Default 2s.
+	Timeout *durationpb.Duration `protobuf:"bytes,12,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// How far the server's clock may be off. Default 30s.
+	Leeway *durationpb.Duration `protobuf:"bytes,13,opt,name=leeway,proto3" json:"leeway,omitempty"`
+	// Which members of the answer make the principal.
+	Principal *PrincipalClaims `protobuf:"bytes,14,opt,name=principal,proto3" json:"principal,omitempty"`
+	// What else the answer must say. Each must hold.
+	Claims []*RequiredClaim `protobuf:"bytes,15,rep,name=claims,proto3" json:"claims,omitempty"`
+	// CEL expressions over the principal; as those of `jwt`.
+	Conditions []string `protobuf:"bytes,16,rep,name=conditions,proto3" json:"conditions,omitempty"`
+	// The answers must be tokens themselves, signed by the server for our `client_id` (RFC 9701).
+	Signed        *SignedAnswers `protobuf:"bytes,17,opt,name=signed,proto3" json:"signed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Introspection) Reset() {
+	*x = Introspection{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Introspection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Introspection) ProtoMessage() {}
+
+func (x *Introspection) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Introspection.ProtoReflect.Descriptor instead.
+func (*Introspection) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Introspection) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Introspection) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *Introspection) GetAuthentication() ClientAuthentication {
+	if x != nil {
+		return x.Authentication
+	}
+	return ClientAuthentication_CLIENT_AUTHENTICATION_UNSPECIFIED
+}
+
+func (x *Introspection) GetClientSecret() *Secret {
+	if x != nil {
+		return x.ClientSecret
+	}
+	return nil
+}
+
+func (x *Introspection) GetPrivateKey() *Secret {
+	if x != nil {
+		return x.PrivateKey
+	}
+	return nil
+}
+
+func (x *Introspection) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *Introspection) GetAudiences() []string {
+	if x != nil {
+		return x.Audiences
+	}
+	return nil
+}
+
+func (x *Introspection) GetAnyAudience() bool {
+	if x != nil {
+		return x.AnyAudience
+	}
+	return false
+}
+
+func (x *Introspection) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *Introspection) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
+func (x *Introspection) GetInactiveMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.InactiveMaxAge
+	}
+	return nil
+}
+
+func (x *Introspection) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *Introspection) GetLeeway() *durationpb.Duration {
+	if x != nil {
+		return x.Leeway
+	}
+	return nil
+}
+
+func (x *Introspection) GetPrincipal() *PrincipalClaims {
+	if x != nil {
+		return x.Principal
+	}
+	return nil
+}
+
+func (x *Introspection) GetClaims() []*RequiredClaim {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *Introspection) GetConditions() []string {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+func (x *Introspection) GetSigned() *SignedAnswers {
+	if x != nil {
+		return x.Signed
+	}
+	return nil
+}
+
+// SignedAnswers are who signs a server's answers.
+type SignedAnswers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The issuer that the answer names.
+	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// The signature algorithms that are accepted.
+	Algorithms []string `protobuf:"bytes,2,rep,name=algorithms,proto3" json:"algorithms,omitempty"`
+	// Where the issuer's keys are. Absent: discovered at the issuer.
+	Jwks          *Jwks `protobuf:"bytes,3,opt,name=jwks,proto3" json:"jwks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignedAnswers) Reset() {
+	*x = SignedAnswers{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignedAnswers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignedAnswers) ProtoMessage() {}
+
+func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignedAnswers.ProtoReflect.Descriptor instead.
+func (*SignedAnswers) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SignedAnswers) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *SignedAnswers) GetAlgorithms() []string {
+	if x != nil {
+		return x.Algorithms
+	}
+	return nil
+}
+
+func (x *SignedAnswers) GetJwks() *Jwks {
+	if x != nil {
+		return x.Jwks
+	}
+	return nil
+}
+
 // ApiKey is keys that programs send with every request. The principal's id is the key's owner; its claims are `key_id`.
 type ApiKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1367,7 +1698,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1710,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1723,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ApiKey) GetHeader() string {
@@ -1424,7 +1755,7 @@ type ApiKeyStore struct {
 
 func (x *ApiKeyStore) Reset() {
 	*x = ApiKeyStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1767,7 @@ func (x *ApiKeyStore) String() string {
 func (*ApiKeyStore) ProtoMessage() {}
 
 func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1780,7 @@ func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyStore.ProtoReflect.Descriptor instead.
 func (*ApiKeyStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ApiKeyStore) GetSource() isApiKeyStore_Source {
@@ -1496,7 +1827,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1839,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1852,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -1613,7 +1944,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1625,7 +1956,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +1969,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Enforcer) GetName() string {
@@ -1714,7 +2045,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +2057,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +2070,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Context) GetRequest() string {
@@ -1788,7 +2119,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +2131,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +2144,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -1908,7 +2239,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2251,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2264,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -1972,7 +2303,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2315,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2328,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -2037,7 +2368,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +2380,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,7 +2393,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Secret) GetSource() isSecret_Source {
@@ -2125,7 +2456,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2468,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +2481,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -2235,7 +2566,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2578,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2591,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Route) GetName() string {
@@ -2362,7 +2693,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2705,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2718,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -2428,7 +2759,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2771,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2784,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Match) GetHost() string {
@@ -2529,11 +2860,12 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xa4\x03\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xed\x03\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
 	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
-	"\aapi_key\x18\x03 \x01(\v2\x18.kasbah.config.v1.ApiKeyH\x00R\x06apiKey\x128\n" +
+	"\aapi_key\x18\x03 \x01(\v2\x18.kasbah.config.v1.ApiKeyH\x00R\x06apiKey\x12G\n" +
+	"\rintrospection\x18\x04 \x01(\v2\x1f.kasbah.config.v1.IntrospectionH\x00R\rintrospection\x128\n" +
 	"\x04from\x18\x0e \x03(\v2\x1a.kasbah.config.v1.LocationB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x04from\x12\x18\n" +
 	"\aforward\x18\x0f \x01(\bR\aforward:\x99\x01\xbaH\x95\x01\x1a\x92\x01\n" +
@@ -2591,7 +2923,42 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05roles\x18\x02 \x01(\tR\x05roles\x12\x16\n" +
 	"\x06scopes\x18\x03 \x01(\tR\x06scopes\x12\x16\n" +
-	"\x06tenant\x18\x04 \x01(\tR\x06tenant\"\x88\x01\n" +
+	"\x06tenant\x18\x04 \x01(\tR\x06tenant\"\xdd\n" +
+	"\n" +
+	"\rIntrospection\x120\n" +
+	"\x03url\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^https?://[^/?#]+[^#]*$R\x03url\x12'\n" +
+	"\tclient_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\bclientId\x12X\n" +
+	"\x0eauthentication\x18\x03 \x01(\x0e2&.kasbah.config.v1.ClientAuthenticationB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0eauthentication\x12=\n" +
+	"\rclient_secret\x18\x04 \x01(\v2\x18.kasbah.config.v1.SecretR\fclientSecret\x129\n" +
+	"\vprivate_key\x18\x05 \x01(\v2\x18.kasbah.config.v1.SecretR\n" +
+	"privateKey\x12\x1f\n" +
+	"\x06key_id\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x05keyId\x12*\n" +
+	"\taudiences\x18\a \x03(\tB\f\xbaH\t\x92\x01\x06\"\x04r\x02\x10\x01R\taudiences\x12!\n" +
+	"\fany_audience\x18\b \x01(\bR\vanyAudience\x12 \n" +
+	"\x06issuer\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x06issuer\x12A\n" +
+	"\amax_age\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c*\x00R\x06maxAge\x12Q\n" +
+	"\x10inactive_max_age\x18\v \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<2\x00R\x0einactiveMaxAge\x12A\n" +
+	"\atimeout\x18\f \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<*\x00R\atimeout\x12@\n" +
+	"\x06leeway\x18\r \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\xd8\x042\x00R\x06leeway\x12?\n" +
+	"\tprincipal\x18\x0e \x01(\v2!.kasbah.config.v1.PrincipalClaimsR\tprincipal\x12A\n" +
+	"\x06claims\x18\x0f \x03(\v2\x1f.kasbah.config.v1.RequiredClaimB\b\xbaH\x05\x92\x01\x02\x10dR\x06claims\x12.\n" +
+	"\n" +
+	"conditions\x18\x10 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10d\"\x04r\x02\x10\x01R\n" +
+	"conditions\x127\n" +
+	"\x06signed\x18\x11 \x01(\v2\x1f.kasbah.config.v1.SignedAnswersR\x06signed:\x82\x03\xbaH\xfe\x02\x1a\x92\x01\n" +
+	"\x17introspection.audiences\x12Hname the audiences that a token must be for, or write any_audience: true\x1a-size(this.audiences) > 0 != this.any_audience\x1a\xe6\x01\n" +
+	"\x1cintrospection.authentication\x12Cprivate_key_jwt needs a private_key, and the others a client_secret\x1a\x80\x01this.authentication == 3 ? has(this.private_key) && !has(this.client_secret) : has(this.client_secret) && !has(this.private_key)\"\xd5\x01\n" +
+	"\rSignedAnswers\x12\"\n" +
+	"\x06issuer\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x06issuer\x12t\n" +
+	"\n" +
+	"algorithms\x18\x02 \x03(\tBT\xbaHQ\x92\x01N\b\x01\x18\x01\"HrFR\x05RS256R\x05RS384R\x05RS512R\x05PS256R\x05PS384R\x05PS512R\x05ES256R\x05ES384R\x05ES512R\x05EdDSAR\n" +
+	"algorithms\x12*\n" +
+	"\x04jwks\x18\x03 \x01(\v2\x16.kasbah.config.v1.JwksR\x04jwks\"\x88\x01\n" +
 	"\x06ApiKey\x12A\n" +
 	"\x06header\x18\x01 \x01(\tB)\xbaH&\xd8\x01\x01r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\x06header\x12;\n" +
 	"\x05store\x18\x02 \x01(\v2\x1d.kasbah.config.v1.ApiKeyStoreB\x06\xbaH\x03\xc8\x01\x01R\x05store\"=\n" +
@@ -2693,7 +3060,12 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x19LOG_DECISIONS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LOG_DECISIONS_NONE\x10\x01\x12\x18\n" +
 	"\x14LOG_DECISIONS_DENIED\x10\x02\x12\x15\n" +
-	"\x11LOG_DECISIONS_ALL\x10\x03B@Z>github.com/kasbah-authz/kasbah/proto/kasbah/config/v1;configv1b\x06proto3"
+	"\x11LOG_DECISIONS_ALL\x10\x03*\xa9\x01\n" +
+	"\x14ClientAuthentication\x12%\n" +
+	"!CLIENT_AUTHENTICATION_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bCLIENT_AUTHENTICATION_BASIC\x10\x01\x12\x1e\n" +
+	"\x1aCLIENT_AUTHENTICATION_POST\x10\x02\x12)\n" +
+	"%CLIENT_AUTHENTICATION_PRIVATE_KEY_JWT\x10\x03B@Z>github.com/kasbah-authz/kasbah/proto/kasbah/config/v1;configv1b\x06proto3"
 
 var (
 	file_kasbah_config_v1_config_proto_rawDescOnce sync.Once
@@ -2707,95 +3079,110 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_kasbah_config_v1_config_proto_rawDescData
 }
 
-var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),               // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),              // 1: kasbah.config.v1.LogFormat
 	(LogDecisions)(0),           // 2: kasbah.config.v1.LogDecisions
-	(*Config)(nil),              // 3: kasbah.config.v1.Config
-	(*Server)(nil),              // 4: kasbah.config.v1.Server
-	(*Tls)(nil),                 // 5: kasbah.config.v1.Tls
-	(*Connection)(nil),          // 6: kasbah.config.v1.Connection
-	(*Log)(nil),                 // 7: kasbah.config.v1.Log
-	(*CredentialCache)(nil),     // 8: kasbah.config.v1.CredentialCache
-	(*Provider)(nil),            // 9: kasbah.config.v1.Provider
-	(*Location)(nil),            // 10: kasbah.config.v1.Location
-	(*Jwt)(nil),                 // 11: kasbah.config.v1.Jwt
-	(*RequiredClaim)(nil),       // 12: kasbah.config.v1.RequiredClaim
-	(*SharedSecret)(nil),        // 13: kasbah.config.v1.SharedSecret
-	(*DecryptionKey)(nil),       // 14: kasbah.config.v1.DecryptionKey
-	(*PrincipalClaims)(nil),     // 15: kasbah.config.v1.PrincipalClaims
-	(*ApiKey)(nil),              // 16: kasbah.config.v1.ApiKey
-	(*ApiKeyStore)(nil),         // 17: kasbah.config.v1.ApiKeyStore
-	(*Jwks)(nil),                // 18: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),            // 19: kasbah.config.v1.Enforcer
-	(*Context)(nil),             // 20: kasbah.config.v1.Context
-	(*Policy)(nil),              // 21: kasbah.config.v1.Policy
-	(*Postgres)(nil),            // 22: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),              // 23: kasbah.config.v1.Sqlite
-	(*Secret)(nil),              // 24: kasbah.config.v1.Secret
-	(*Source)(nil),              // 25: kasbah.config.v1.Source
-	(*Route)(nil),               // 26: kasbah.config.v1.Route
-	(*StepUp)(nil),              // 27: kasbah.config.v1.StepUp
-	(*Match)(nil),               // 28: kasbah.config.v1.Match
-	nil,                         // 29: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                         // 30: kasbah.config.v1.Route.HeadersEntry
-	nil,                         // 31: kasbah.config.v1.Route.QueryEntry
-	nil,                         // 32: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil), // 33: google.protobuf.Duration
+	(ClientAuthentication)(0),   // 3: kasbah.config.v1.ClientAuthentication
+	(*Config)(nil),              // 4: kasbah.config.v1.Config
+	(*Server)(nil),              // 5: kasbah.config.v1.Server
+	(*Tls)(nil),                 // 6: kasbah.config.v1.Tls
+	(*Connection)(nil),          // 7: kasbah.config.v1.Connection
+	(*Log)(nil),                 // 8: kasbah.config.v1.Log
+	(*CredentialCache)(nil),     // 9: kasbah.config.v1.CredentialCache
+	(*Provider)(nil),            // 10: kasbah.config.v1.Provider
+	(*Location)(nil),            // 11: kasbah.config.v1.Location
+	(*Jwt)(nil),                 // 12: kasbah.config.v1.Jwt
+	(*RequiredClaim)(nil),       // 13: kasbah.config.v1.RequiredClaim
+	(*SharedSecret)(nil),        // 14: kasbah.config.v1.SharedSecret
+	(*DecryptionKey)(nil),       // 15: kasbah.config.v1.DecryptionKey
+	(*PrincipalClaims)(nil),     // 16: kasbah.config.v1.PrincipalClaims
+	(*Introspection)(nil),       // 17: kasbah.config.v1.Introspection
+	(*SignedAnswers)(nil),       // 18: kasbah.config.v1.SignedAnswers
+	(*ApiKey)(nil),              // 19: kasbah.config.v1.ApiKey
+	(*ApiKeyStore)(nil),         // 20: kasbah.config.v1.ApiKeyStore
+	(*Jwks)(nil),                // 21: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),            // 22: kasbah.config.v1.Enforcer
+	(*Context)(nil),             // 23: kasbah.config.v1.Context
+	(*Policy)(nil),              // 24: kasbah.config.v1.Policy
+	(*Postgres)(nil),            // 25: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),              // 26: kasbah.config.v1.Sqlite
+	(*Secret)(nil),              // 27: kasbah.config.v1.Secret
+	(*Source)(nil),              // 28: kasbah.config.v1.Source
+	(*Route)(nil),               // 29: kasbah.config.v1.Route
+	(*StepUp)(nil),              // 30: kasbah.config.v1.StepUp
+	(*Match)(nil),               // 31: kasbah.config.v1.Match
+	nil,                         // 32: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                         // 33: kasbah.config.v1.Route.HeadersEntry
+	nil,                         // 34: kasbah.config.v1.Route.QueryEntry
+	nil,                         // 35: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*durationpb.Duration)(nil), // 36: google.protobuf.Duration
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
-	4,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
-	9,  // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	19, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	26, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
-	5,  // 4: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	33, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	33, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	6,  // 7: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	33, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	7,  // 9: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	8,  // 10: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	33, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	33, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	5,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
+	10, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
+	22, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	29, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	6,  // 4: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	36, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	36, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	7,  // 7: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	36, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	8,  // 9: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	9,  // 10: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	36, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	36, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 13: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 14: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 15: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	33, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	11, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	16, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	10, // 19: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	18, // 20: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	33, // 21: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	33, // 22: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	15, // 23: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	12, // 24: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	13, // 25: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	14, // 26: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	24, // 27: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	24, // 28: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	17, // 29: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 30: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	21, // 31: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	29, // 32: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	20, // 33: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	22, // 34: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	23, // 35: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	24, // 36: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	33, // 37: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	33, // 38: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	28, // 39: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	30, // 40: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	31, // 41: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	32, // 42: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	27, // 43: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	33, // 44: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	36, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	12, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	19, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	17, // 19: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	11, // 20: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	21, // 21: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	36, // 22: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	36, // 23: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	16, // 24: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	13, // 25: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	14, // 26: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	15, // 27: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	27, // 28: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	27, // 29: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 30: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	27, // 31: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	27, // 32: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	36, // 33: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	36, // 34: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	36, // 35: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	36, // 36: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	16, // 37: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	13, // 38: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	18, // 39: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	21, // 40: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	20, // 41: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	28, // 42: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	24, // 43: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	32, // 44: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	23, // 45: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	25, // 46: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	26, // 47: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	27, // 48: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	36, // 49: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	36, // 50: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	31, // 51: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	33, // 52: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	34, // 53: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	35, // 54: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	30, // 55: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	36, // 56: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -2806,6 +3193,7 @@ func file_kasbah_config_v1_config_proto_init() {
 	file_kasbah_config_v1_config_proto_msgTypes[6].OneofWrappers = []any{
 		(*Provider_Jwt)(nil),
 		(*Provider_ApiKey)(nil),
+		(*Provider_Introspection)(nil),
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{
 		(*Location_Header)(nil),
@@ -2813,25 +3201,25 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Location_Query)(nil),
 		(*Location_WebsocketProtocol)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[14].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[16].OneofWrappers = []any{
 		(*ApiKeyStore_File)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[15].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[17].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[18].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[20].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[21].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[23].OneofWrappers = []any{
 		(*Secret_File)(nil),
 		(*Secret_Env)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[24].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -2840,8 +3228,8 @@ func file_kasbah_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   30,
+			NumEnums:      4,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

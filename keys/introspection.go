@@ -1,0 +1,156 @@
+package keys
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/kasbah-authz/kasbah/policy"
+	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
+)
+
+const (
+	// defaultAnswerAge is how long an active answer is believed, and defaultInactiveAge an inactive one.
+	defaultAnswerAge   = time.Minute
+	defaultInactiveAge = 5 * time.Second
+	// defaultIntrospectionTimeout bounds one question.
+	defaultIntrospectionTimeout = 2 * time.Second
+	// maxQuestions is how many questions may be open at one server; more callers get no answer.
+	maxQuestions = 100
+)
+
+// introspection accepts tokens by what their server says of them (RFC 7662). It is immutable, but for what is on its way.
+type introspection struct {
+	claimRules
+
+	issuer      string // that the answer must name; empty: any or none
+	maxAge      time.Duration
+	inactiveAge time.Duration
+	server      *introspectionServer
+	store       *Store
+	digest      [sha256.Size]byte
+	questions   *flights
+}
+
+// opaque is the method of tokens that one server is asked about.
+type opaque struct{ provider *Provider }
+
+func (*opaque) challenge(reason policy.Reason) string { return (&bearers{}).challenge(reason) }
+
+func (o *opaque) authenticate(ctx context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
+	raw, err := o.provider.from.read(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	principal, err := o.provider.introspection.authenticate(ctx, req.NoWait, raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	return principal, o.provider, nil
+}
+
+// authenticate returns the principal of a token. The server is asked where no answer is remembered; callers with one
+// token share one question, which goes on when one of them has gone away.
+func (p *introspection) authenticate(ctx context.Context, noWait bool, raw string) (*policy.Principal, error) {
+	if !isToken68(raw) {
+		return nil, fmt.Errorf("%w: no token of the form that RFC 6750, section 2.1, has", errMalformed)
+	}
+	key := cacheKey{provider: p.digest, credential: sha256.Sum256([]byte(raw))}
+	if principal, ok := p.store.cache.get(key); ok {
+		return principal, nil
+	}
+	if p.store.inactive.has(key) {
+		return nil, errInactive
+	}
+	if noWait {
+		return nil, policy.ErrWouldWait
+	}
+	principal, err := p.questions.join(ctx, p.store, key, func(ctx context.Context) (*policy.Principal, error) {
+		return p.ask(ctx, key, raw)
+	})
+	if errors.Is(err, errInactive) {
+		p.store.inactive.add(key, p.inactiveAge)
+	}
+	return principal, err
+}
+
+// ask asks the server, and remembers an active answer.
+func (p *introspection) ask(ctx context.Context, key cacheKey, raw string) (*policy.Principal, error) {
+	claims, size, err := p.server.ask(ctx, raw)
+	if err != nil {
+		p.store.answered(p.name, "failed")
+		p.server.complain(ctx, err)
+		return nil, &policy.StageError{Reason: policy.Unavailable, Err: fmt.Errorf("asking the introspection server: %w", err)}
+	}
+	if active, ok := claims["active"].(bool); !ok {
+		p.store.answered(p.name, "failed")
+		return nil, &policy.StageError{Reason: policy.Unavailable, Err: errors.New("asking the introspection server: active is no truth value in its answer")}
+	} else if !active {
+		p.store.answered(p.name, "inactive")
+		return nil, errInactive
+	}
+	p.store.answered(p.name, "active")
+	return p.store.cache.verifyOnce(ctx, key, func(now time.Time) (*verified, error) { return p.read(claims, size, now) })
+}
+
+// read holds an active answer to the rules.
+func (p *introspection) read(claims map[string]any, size int, now time.Time) (*verified, error) {
+	issuer, _ := claims["iss"].(string)
+	if p.issuer != "" && issuer != p.issuer {
+		return nil, fmt.Errorf("%w: the answer is about a token of another issuer", errIssuer)
+	}
+	times := claims
+	if _, present := claims["exp"]; !present { // RFC 7662, section 2.2: it may be absent
+		times = maps.Clone(claims)
+		times["exp"] = float64(now.Add(p.maxAge).Unix() + 1)
+	}
+	v, err := p.readTimes(times, now)
+	if err != nil {
+		return nil, err
+	}
+	accepted, err := p.accept(claims, issuer, "", v, size)
+	if err != nil {
+		return nil, err
+	}
+	if end := now.Add(p.maxAge); end.Before(accepted.expires) {
+		accepted.expires = end // when the server is asked again
+	}
+	return accepted, nil
+}
+
+// isToken68 reports whether text is a token as the Bearer scheme has it (b64token, RFC 6750, section 2.1).
+func isToken68(text string) bool {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case sextets[c] != 0 || c == '.' || c == '~' || c == '+' || c == '/':
+		case c == '=' && i > 0:
+		default:
+			return false
+		}
+	}
+	return text != ""
+}
+
+// introspectionProvider compiles a provider of opaque tokens.
+func (s *Store) introspectionProvider(cfg *configv1.Provider, files Files) (*introspection, error) {
+	message := cfg.GetIntrospection()
+	rules, err := newClaimRules(cfg.GetName(), "introspection", message, files)
+	if err != nil {
+		return nil, err
+	}
+	rules.maxLifetime = longestLifetime // the server is asked again long before
+	p := &introspection{
+		claimRules: rules, issuer: message.GetIssuer(), store: s, questions: newFlights(),
+		maxAge: duration(message.GetMaxAge(), defaultAnswerAge), inactiveAge: duration(message.GetInactiveMaxAge(), defaultInactiveAge),
+	}
+	if p.server, err = s.introspectionServer(cfg, files); err != nil {
+		return nil, err
+	}
+	if p.digest, err = digest(cfg); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
