@@ -68,16 +68,12 @@ func (p *introspection) authenticate(ctx context.Context, noWait bool, raw strin
 	if noWait {
 		return nil, policy.ErrWouldWait
 	}
-	principal, err := p.questions.join(ctx, p.store, key, func(ctx context.Context) (*policy.Principal, error) {
+	return p.questions.join(ctx, p.store, key, func(ctx context.Context) (*policy.Principal, error) {
 		return p.ask(ctx, key, raw)
 	})
-	if errors.Is(err, errInactive) {
-		p.store.inactive.add(key, p.inactiveAge)
-	}
-	return principal, err
 }
 
-// ask asks the server, and remembers an active answer.
+// ask asks the server, and remembers its answer, whether or not anyone still waits for it.
 func (p *introspection) ask(ctx context.Context, key cacheKey, raw string) (*policy.Principal, error) {
 	claims, size, err := p.server.ask(ctx, raw)
 	if err != nil {
@@ -90,6 +86,7 @@ func (p *introspection) ask(ctx context.Context, key cacheKey, raw string) (*pol
 		return nil, &policy.StageError{Reason: policy.Unavailable, Err: errors.New("asking the introspection server: active is no truth value in its answer")}
 	} else if !active {
 		p.store.answered(p.name, "inactive")
+		p.store.inactive.add(key, p.inactiveAge)
 		return nil, errInactive
 	}
 	p.store.answered(p.name, "active")

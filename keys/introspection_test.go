@@ -213,6 +213,26 @@ func TestIntrospectionIsRemembered(t *testing.T) {
 	})
 }
 
+// An inactive answer is remembered though nobody waited for it: a caller who hangs up each time does not make each request
+// a question.
+func TestIntrospectionIsRememberedWithoutWaiters(t *testing.T) {
+	introspected(t, func(t *testing.T, i *inspected) {
+		i.answer = func(w http.ResponseWriter, _ string, _ *http.Request) {
+			time.Sleep(time.Second)
+			_, _ = io.WriteString(w, `{"active":false}`)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if _, err := i.auth.Evaluate(ctx, withToken("alice"), &policy.Principal{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("who goes away: %v", err)
+		}
+		time.Sleep(2 * time.Second)
+		if got := i.result("alice"); got != policy.Revoked || i.asked.Load() != 1 {
+			t.Errorf("%v after %d questions, want %v after 1", got, i.asked.Load(), policy.Revoked)
+		}
+	})
+}
+
 // Callers with one token share a question, which does not end with the first of them; those with another token, or on another
 // provider, do not (THREATS a.6, Traefik CVE-2026-71326).
 func TestIntrospectionIsShared(t *testing.T) {
