@@ -75,6 +75,9 @@ func methods(providers []*Provider) []method {
 		case p.apiKeys != nil:
 			all = append(all, &apiKeyMethod{p})
 			continue
+		case p.certificates != nil:
+			all = append(all, &certificateMethod{p})
+			continue
 		case p.introspection != nil:
 			all = append(all, &opaque{p})
 			continue

@@ -15,9 +15,12 @@
 //  5. The signature, by golang-jwt (verify.go).
 //  6. The claims: times, subject, audience, and those that make the principal (claims.go).
 //
+// An opaque token is what its server says of it (introspection.go), a certificate what its authority has signed
+// (certificate.go); the first is held to the rules of claims.go too.
+//
 // An API key is looked at by its form and checksum (apikey.go), then by its id, its secret's hash, its times and the
 // caller's address (apikeys.go). A route asks for several kinds of credentials in the order of its providers
-// (authenticator.go).
+// (authenticator.go), each where its provider looks for it (location.go), and takes it out (withhold.go).
 //
 // What this package guarantees:
 //
@@ -30,5 +33,5 @@
 //     credential's own times are checked again on every hit.
 //   - No credential, and no text of one, is in an error, a log or an [policy.Outcome].
 //
-// The package knows no symmetric algorithm and not `none`: the configuration cannot name them.
+// The package knows a symmetric algorithm only for a provider that has nothing but secrets, and never `none`.
 package keys

@@ -25,6 +25,9 @@ var (
 
 	errInactive = errors.New("the introspection server says that the token is not active")
 
+	errUntrusted          = errors.New("no authority of the provider vouches for the certificate as a client's")
+	errCertificateRevoked = errors.New("the certificate was withdrawn")
+
 	errUnknownAPIKey = errors.New("no such API key was given out")
 	errAPIKeyExpired = errors.New("the API key has expired")
 	errAPIKeyRevoked = errors.New("the API key was withdrawn")
@@ -53,6 +56,8 @@ var refusals = []struct {
 	{errClaims, policy.InvalidClaims, 4},
 	{errAudience, policy.WrongAudience, 4},
 	{errInactive, policy.Revoked, 2},
+	{errUntrusted, policy.InvalidSignature, 3},
+	{errCertificateRevoked, policy.Revoked, 4},
 	{errUnknownAPIKey, policy.UnknownKey, 2},
 	{errAPIKeyExpired, policy.Expired, 4},
 	{errAPIKeyRevoked, policy.Revoked, 4},

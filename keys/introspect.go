@@ -236,6 +236,10 @@ func (p *jwtProvider) signedAnswer(ctx context.Context, raw string) (map[string]
 	if err := p.checkAudience(t.claims); err != nil {
 		return nil, err
 	}
+	at, present, err := readTime(t.claims, "iat")
+	if now := p.store.now(); err != nil || !present || at.After(now.Add(p.leeway)) || now.Sub(at) > time.Minute+p.leeway {
+		return nil, errors.New("it was not made now: iat is absent, or more than a minute ago")
+	}
 	answer, ok := t.claims["token_introspection"].(map[string]any)
 	if !ok {
 		return nil, errors.New("it has no token_introspection")

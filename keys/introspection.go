@@ -83,6 +83,7 @@ func (p *introspection) ask(ctx context.Context, key cacheKey, raw string) (*pol
 	}
 	if active, ok := claims["active"].(bool); !ok {
 		p.store.answered(p.name, "failed")
+		p.server.complain(ctx, errors.New("active is no truth value in its answer"))
 		return nil, &policy.StageError{Reason: policy.Unavailable, Err: errors.New("asking the introspection server: active is no truth value in its answer")}
 	} else if !active {
 		p.store.answered(p.name, "inactive")

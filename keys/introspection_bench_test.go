@@ -26,7 +26,11 @@ func BenchmarkIntrospectionCached(b *testing.B) {
 	store := newStore(b, keys.Options{Client: server.Client(), Now: func() time.Time { return instant }, Logger: slog.New(slog.DiscardHandler)})
 	ctx, stop := context.WithCancel(b.Context())
 	var running sync.WaitGroup
-	running.Go(func() { store.Run(ctx) })
+	running.Go(func() {
+		if err := store.Run(ctx); err != nil {
+			b.Error(err)
+		}
+	})
 	defer running.Wait()
 	defer stop()
 	provider, err := store.Provider(&configv1.Provider{Name: "opaque", Kind: &configv1.Provider_Introspection{Introspection: &configv1.Introspection{

@@ -408,6 +408,8 @@ func TestSignedIntrospection(t *testing.T) {
 			"another key":      {wrap(elsewhere, "token-introspection+jwt", nil), policy.Unavailable},
 			"another issuer":   {wrap(i.issuer, "token-introspection+jwt", map[string]any{"iss": "https://other.test"}), policy.Unavailable},
 			"another audience": {wrap(i.issuer, "token-introspection+jwt", map[string]any{"aud": "them"}), policy.Unavailable},
+			"an old answer":    {wrap(i.issuer, "token-introspection+jwt", map[string]any{"iat": time.Now().Add(-2 * time.Minute).Unix()}), policy.Unavailable},
+			"no time":          {wrap(i.issuer, "token-introspection+jwt", map[string]any{"iat": nil}), policy.Unavailable},
 			"no answer inside": {wrap(i.issuer, "token-introspection+jwt", map[string]any{"token_introspection": nil}), policy.Unavailable},
 		} {
 			i.answer = func(w http.ResponseWriter, _ string, r *http.Request) {

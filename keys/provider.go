@@ -31,6 +31,7 @@ type Provider struct {
 	jwt           *jwtProvider // one of these is not nil
 	apiKeys       *apiKeys
 	introspection *introspection
+	certificates  *certificates
 }
 
 // sources returns where the provider's key sets come from.
@@ -56,6 +57,14 @@ func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error)
 	if key := cfg.GetApiKey(); key != nil && !strings.EqualFold(key.GetHeader(), authorization) {
 		otherwise = locations{{name: strings.ToLower(key.GetHeader())}}
 	}
+	if certificate := cfg.GetClientCertificate(); certificate != nil {
+		if len(cfg.GetFrom()) > 0 {
+			return nil, &policy.FieldError{Field: "from", Err: errors.New("a certificate is that of the connection, or what forwarded says")}
+		}
+		if otherwise = nil; certificate.GetForwarded() != nil {
+			otherwise = locations{{name: forwardedCertificate}}
+		}
+	}
 	var err error
 	if p.from, err = readLocations(cfg.GetFrom(), otherwise); err != nil {
 		return nil, err
@@ -67,6 +76,8 @@ func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error)
 		p.apiKeys, err = s.apiKeyProvider(cfg.GetName(), kind.ApiKey, files)
 	case *configv1.Provider_Introspection:
 		p.introspection, err = s.introspectionProvider(cfg, files)
+	case *configv1.Provider_ClientCertificate:
+		p.certificates, err = s.certificateProvider(cfg, files)
 	default:
 		err = &policy.FieldError{Field: "jwt", Err: errors.New("a provider needs it, or api_key")}
 	}

@@ -24,7 +24,8 @@ func lintText(t *testing.T, text string, replaced ...string) (code int, findings
 	if code := run(t.Context(), []string{"keys", "create", "--file", filepath.Join(folder, "api-keys.yaml"), "--owner", "acme"}, streams{strings.NewReader(""), io.Discard, os.Stderr}); code != exitOK {
 		t.Fatalf("kasbah keys create exits with %d", code)
 	}
-	for pair := append(replaced, "kasbah.yaml", text, "batch-secret", strings.Repeat("secret", 8), "client-secret", "s3cret"); len(pair) > 0; pair = pair[2:] {
+	authority, withdrawn := newAuthority(t)
+	for pair := append(replaced, "kasbah.yaml", text, "batch-secret", strings.Repeat("secret", 8), "client-secret", "s3cret", "ca.pem", authority, "ca.crl", withdrawn); len(pair) > 0; pair = pair[2:] {
 		if err := os.WriteFile(filepath.Join(folder, pair[0]), []byte(pair[1]), 0o600); err != nil {
 			t.Fatal(err)
 		}

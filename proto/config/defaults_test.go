@@ -97,6 +97,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		Providers: []*configv1.Provider{
 			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{}}},
+			{Kind: &configv1.Provider_ClientCertificate{ClientCertificate: &configv1.ClientCertificate{Forwarded: &configv1.ForwardedCertificate{}}}},
 			{Kind: &configv1.Provider_Introspection{Introspection: &configv1.Introspection{}}},
 		},
 		Enforcers: []*configv1.Enforcer{

@@ -254,6 +254,75 @@ func (ClientAuthentication) EnumDescriptor() ([]byte, []int) {
 	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
+// CertificateName is a name of a certificate.
+type CertificateName int32
+
+const (
+	// The default, spiffe.
+	CertificateName_CERTIFICATE_NAME_UNSPECIFIED CertificateName = 0
+	// The SPIFFE ID, its only URI.
+	CertificateName_CERTIFICATE_NAME_SPIFFE CertificateName = 1
+	// The URI.
+	CertificateName_CERTIFICATE_NAME_URI CertificateName = 2
+	// The DNS name.
+	CertificateName_CERTIFICATE_NAME_DNS CertificateName = 3
+	// The mail address.
+	CertificateName_CERTIFICATE_NAME_EMAIL CertificateName = 4
+	// The subject's common name.
+	CertificateName_CERTIFICATE_NAME_COMMON_NAME CertificateName = 5
+	// The whole subject (RFC 2253): "CN=orders,O=Acme".
+	CertificateName_CERTIFICATE_NAME_SUBJECT CertificateName = 6
+)
+
+// Enum value maps for CertificateName.
+var (
+	CertificateName_name = map[int32]string{
+		0: "CERTIFICATE_NAME_UNSPECIFIED",
+		1: "CERTIFICATE_NAME_SPIFFE",
+		2: "CERTIFICATE_NAME_URI",
+		3: "CERTIFICATE_NAME_DNS",
+		4: "CERTIFICATE_NAME_EMAIL",
+		5: "CERTIFICATE_NAME_COMMON_NAME",
+		6: "CERTIFICATE_NAME_SUBJECT",
+	}
+	CertificateName_value = map[string]int32{
+		"CERTIFICATE_NAME_UNSPECIFIED": 0,
+		"CERTIFICATE_NAME_SPIFFE":      1,
+		"CERTIFICATE_NAME_URI":         2,
+		"CERTIFICATE_NAME_DNS":         3,
+		"CERTIFICATE_NAME_EMAIL":       4,
+		"CERTIFICATE_NAME_COMMON_NAME": 5,
+		"CERTIFICATE_NAME_SUBJECT":     6,
+	}
+)
+
+func (x CertificateName) Enum() *CertificateName {
+	p := new(CertificateName)
+	*p = x
+	return p
+}
+
+func (x CertificateName) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CertificateName) Descriptor() protoreflect.EnumDescriptor {
+	return file_kasbah_config_v1_config_proto_enumTypes[4].Descriptor()
+}
+
+func (CertificateName) Type() protoreflect.EnumType {
+	return &file_kasbah_config_v1_config_proto_enumTypes[4]
+}
+
+func (x CertificateName) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CertificateName.Descriptor instead.
+func (CertificateName) EnumDescriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
+}
+
 // Config is a whole configuration file.
 type Config struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -748,6 +817,7 @@ type Provider struct {
 	//	*Provider_Jwt
 	//	*Provider_ApiKey
 	//	*Provider_Introspection
+	//	*Provider_ClientCertificate
 	Kind isProvider_Kind `protobuf_oneof:"kind"`
 	// Where its credentials are looked for. A request with credentials in two of these places is refused. Absent: the
 	// Authorization header behind "Bearer"; for `api_key`, its `header`.
@@ -829,6 +899,15 @@ func (x *Provider) GetIntrospection() *Introspection {
 	return nil
 }
 
+func (x *Provider) GetClientCertificate() *ClientCertificate {
+	if x != nil {
+		if x, ok := x.Kind.(*Provider_ClientCertificate); ok {
+			return x.ClientCertificate
+		}
+	}
+	return nil
+}
+
 func (x *Provider) GetFrom() []*Location {
 	if x != nil {
 		return x.From
@@ -862,11 +941,18 @@ type Provider_Introspection struct {
 	Introspection *Introspection `protobuf:"bytes,4,opt,name=introspection,proto3,oneof"`
 }
 
+type Provider_ClientCertificate struct {
+	// The certificate that the caller has shown to Envoy, or to a hop before it.
+	ClientCertificate *ClientCertificate `protobuf:"bytes,5,opt,name=client_certificate,json=clientCertificate,proto3,oneof"`
+}
+
 func (*Provider_Jwt) isProvider_Kind() {}
 
 func (*Provider_ApiKey) isProvider_Kind() {}
 
 func (*Provider_Introspection) isProvider_Kind() {}
+
+func (*Provider_ClientCertificate) isProvider_Kind() {}
 
 // Location is one place of a request where a credential may be.
 type Location struct {
@@ -1685,6 +1771,166 @@ func (x *SignedAnswers) GetJwks() *Jwks {
 	return nil
 }
 
+// ClientCertificate is callers with a certificate. Envoy has verified its chain, and must send it (`include_peer_certificate`).
+// The principal's id is one of its names; its claims are `subject`, `common_name`, `organizations`, `organizational_units`,
+// `uris`, `dns_names`, `emails`, `serial` and `fingerprint` (SHA-256), the last two in hexadecimal.
+type ClientCertificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which name of the certificate is the principal's id. There must be just one of that kind. Default spiffe.
+	Id CertificateName `protobuf:"varint,1,opt,name=id,proto3,enum=kasbah.config.v1.CertificateName" json:"id,omitempty"`
+	// For `spiffe`: the trust domains that are accepted, such as cluster.local.
+	TrustDomains []string `protobuf:"bytes,2,rep,name=trust_domains,json=trustDomains,proto3" json:"trust_domains,omitempty"`
+	// The ids that are accepted: compared whole, or with one "*" at the beginning or the end for any text. None: all.
+	Names []string `protobuf:"bytes,3,rep,name=names,proto3" json:"names,omitempty"`
+	// The roles of every caller with such a certificate.
+	Roles []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	// Authorities, certificates in PEM: one of them must have issued the certificate, as a client's. Absent: what Envoy has
+	// verified holds. With `forwarded` it is the only proof beside the hop's word.
+	CaFile string `protobuf:"bytes,5,opt,name=ca_file,json=caFile,proto3" json:"ca_file,omitempty"`
+	// Lists of withdrawn certificates (CRL), in PEM or DER, signed by one of `ca_file`, one of each issuer. With them a
+	// certificate of an issuer without a list, or with one whose next update is overdue, is refused with 503.
+	CrlFiles []string `protobuf:"bytes,6,rep,name=crl_files,json=crlFiles,proto3" json:"crl_files,omitempty"`
+	// Takes the certificate from the header x-forwarded-client-cert, in place of the connection's own.
+	Forwarded     *ForwardedCertificate `protobuf:"bytes,7,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientCertificate) Reset() {
+	*x = ClientCertificate{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientCertificate) ProtoMessage() {}
+
+func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientCertificate.ProtoReflect.Descriptor instead.
+func (*ClientCertificate) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ClientCertificate) GetId() CertificateName {
+	if x != nil {
+		return x.Id
+	}
+	return CertificateName_CERTIFICATE_NAME_UNSPECIFIED
+}
+
+func (x *ClientCertificate) GetTrustDomains() []string {
+	if x != nil {
+		return x.TrustDomains
+	}
+	return nil
+}
+
+func (x *ClientCertificate) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *ClientCertificate) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *ClientCertificate) GetCaFile() string {
+	if x != nil {
+		return x.CaFile
+	}
+	return ""
+}
+
+func (x *ClientCertificate) GetCrlFiles() []string {
+	if x != nil {
+		return x.CrlFiles
+	}
+	return nil
+}
+
+func (x *ClientCertificate) GetForwarded() *ForwardedCertificate {
+	if x != nil {
+		return x.Forwarded
+	}
+	return nil
+}
+
+// ForwardedCertificate says whose word on a client's certificate is believed.
+type ForwardedCertificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The addresses, or blocks of them, of the hops whose header is believed: the direct peers of Envoy.
+	Hops []string `protobuf:"bytes,1,rep,name=hops,proto3" json:"hops,omitempty"`
+	// Which element of the header is the caller's, counted from its end: 1 where the peer is the only hop, 2 where Envoy
+	// adds one for the peer's own certificate. It must hold the certificate (`Cert`). Default 1.
+	Element       uint32 `protobuf:"varint,2,opt,name=element,proto3" json:"element,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardedCertificate) Reset() {
+	*x = ForwardedCertificate{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardedCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardedCertificate) ProtoMessage() {}
+
+func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardedCertificate.ProtoReflect.Descriptor instead.
+func (*ForwardedCertificate) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ForwardedCertificate) GetHops() []string {
+	if x != nil {
+		return x.Hops
+	}
+	return nil
+}
+
+func (x *ForwardedCertificate) GetElement() uint32 {
+	if x != nil {
+		return x.Element
+	}
+	return 0
+}
+
 // ApiKey is keys that programs send with every request. The principal's id is the key's owner; its claims are `key_id`.
 type ApiKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1698,7 +1944,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +1956,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +1969,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ApiKey) GetHeader() string {
@@ -1755,7 +2001,7 @@ type ApiKeyStore struct {
 
 func (x *ApiKeyStore) Reset() {
 	*x = ApiKeyStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +2013,7 @@ func (x *ApiKeyStore) String() string {
 func (*ApiKeyStore) ProtoMessage() {}
 
 func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +2026,7 @@ func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyStore.ProtoReflect.Descriptor instead.
 func (*ApiKeyStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ApiKeyStore) GetSource() isApiKeyStore_Source {
@@ -1827,7 +2073,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1839,7 +2085,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +2098,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -1944,7 +2190,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2202,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2215,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Enforcer) GetName() string {
@@ -2045,7 +2291,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2057,7 +2303,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2070,7 +2316,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Context) GetRequest() string {
@@ -2119,7 +2365,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2377,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2390,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -2239,7 +2485,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2251,7 +2497,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2264,7 +2510,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -2303,7 +2549,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2315,7 +2561,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2328,7 +2574,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -2368,7 +2614,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +2626,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +2639,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Secret) GetSource() isSecret_Source {
@@ -2456,7 +2702,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2714,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2727,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -2566,7 +2812,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2578,7 +2824,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2591,7 +2837,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Route) GetName() string {
@@ -2693,7 +2939,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2705,7 +2951,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2718,7 +2964,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -2759,7 +3005,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2771,7 +3017,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2784,7 +3030,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Match) GetHost() string {
@@ -2860,12 +3106,13 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xed\x03\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xc3\x04\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
 	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
 	"\aapi_key\x18\x03 \x01(\v2\x18.kasbah.config.v1.ApiKeyH\x00R\x06apiKey\x12G\n" +
-	"\rintrospection\x18\x04 \x01(\v2\x1f.kasbah.config.v1.IntrospectionH\x00R\rintrospection\x128\n" +
+	"\rintrospection\x18\x04 \x01(\v2\x1f.kasbah.config.v1.IntrospectionH\x00R\rintrospection\x12T\n" +
+	"\x12client_certificate\x18\x05 \x01(\v2#.kasbah.config.v1.ClientCertificateH\x00R\x11clientCertificate\x128\n" +
 	"\x04from\x18\x0e \x03(\v2\x1a.kasbah.config.v1.LocationB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x04from\x12\x18\n" +
 	"\aforward\x18\x0f \x01(\bR\aforward:\x99\x01\xbaH\x95\x01\x1a\x92\x01\n" +
@@ -2958,7 +3205,21 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
 	"algorithms\x18\x02 \x03(\tBT\xbaHQ\x92\x01N\b\x01\x18\x01\"HrFR\x05RS256R\x05RS384R\x05RS512R\x05PS256R\x05PS384R\x05PS512R\x05ES256R\x05ES384R\x05ES512R\x05EdDSAR\n" +
 	"algorithms\x12*\n" +
-	"\x04jwks\x18\x03 \x01(\v2\x16.kasbah.config.v1.JwksR\x04jwks\"\x88\x01\n" +
+	"\x04jwks\x18\x03 \x01(\v2\x16.kasbah.config.v1.JwksR\x04jwks\"\xb3\x05\n" +
+	"\x11ClientCertificate\x12;\n" +
+	"\x02id\x18\x01 \x01(\x0e2!.kasbah.config.v1.CertificateNameB\b\xbaH\x05\x82\x01\x02\x10\x01R\x02id\x12G\n" +
+	"\rtrust_domains\x18\x02 \x03(\tB\"\xbaH\x1f\x92\x01\x1c\x10\xe8\a\x18\x01\"\x15r\x13\x18\xff\x012\x0e^[a-z0-9._-]+$R\ftrustDomains\x12;\n" +
+	"\x05names\x18\x03 \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x90N\x18\x01\"\x18r\x162\x14^\\*?[^*]+$|^[^*]+\\*$R\x05names\x12\"\n" +
+	"\x05roles\x18\x04 \x03(\tB\f\xbaH\t\x92\x01\x06\"\x04r\x02\x10\x01R\x05roles\x12\x17\n" +
+	"\aca_file\x18\x05 \x01(\tR\x06caFile\x12-\n" +
+	"\tcrl_files\x18\x06 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10d\x18\x01\"\x04r\x02\x10\x01R\bcrlFiles\x12D\n" +
+	"\tforwarded\x18\a \x01(\v2&.kasbah.config.v1.ForwardedCertificateR\tforwarded:\xa8\x02\xbaH\xa4\x02\x1a\xb6\x01\n" +
+	" client_certificate.trust_domains\x12Pa SPIFFE ID needs the trust domains that are accepted, and another name has none\x1a@(this.id == 0 || this.id == 1) == (size(this.trust_domains) > 0)\x1ai\n" +
+	"\x1cclient_certificate.crl_files\x12\x18crl_files need a ca_file\x1a/size(this.crl_files) == 0 || this.ca_file != ''\"Z\n" +
+	"\x14ForwardedCertificate\x12\x1f\n" +
+	"\x04hops\x18\x01 \x03(\tB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x04hops\x12!\n" +
+	"\aelement\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18dR\aelement\"\x88\x01\n" +
 	"\x06ApiKey\x12A\n" +
 	"\x06header\x18\x01 \x01(\tB)\xbaH&\xd8\x01\x01r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\x06header\x12;\n" +
 	"\x05store\x18\x02 \x01(\v2\x1d.kasbah.config.v1.ApiKeyStoreB\x06\xbaH\x03\xc8\x01\x01R\x05store\"=\n" +
@@ -3065,7 +3326,15 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"!CLIENT_AUTHENTICATION_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bCLIENT_AUTHENTICATION_BASIC\x10\x01\x12\x1e\n" +
 	"\x1aCLIENT_AUTHENTICATION_POST\x10\x02\x12)\n" +
-	"%CLIENT_AUTHENTICATION_PRIVATE_KEY_JWT\x10\x03B@Z>github.com/kasbah-authz/kasbah/proto/kasbah/config/v1;configv1b\x06proto3"
+	"%CLIENT_AUTHENTICATION_PRIVATE_KEY_JWT\x10\x03*\xe0\x01\n" +
+	"\x0fCertificateName\x12 \n" +
+	"\x1cCERTIFICATE_NAME_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17CERTIFICATE_NAME_SPIFFE\x10\x01\x12\x18\n" +
+	"\x14CERTIFICATE_NAME_URI\x10\x02\x12\x18\n" +
+	"\x14CERTIFICATE_NAME_DNS\x10\x03\x12\x1a\n" +
+	"\x16CERTIFICATE_NAME_EMAIL\x10\x04\x12 \n" +
+	"\x1cCERTIFICATE_NAME_COMMON_NAME\x10\x05\x12\x1c\n" +
+	"\x18CERTIFICATE_NAME_SUBJECT\x10\x06B@Z>github.com/kasbah-authz/kasbah/proto/kasbah/config/v1;configv1b\x06proto3"
 
 var (
 	file_kasbah_config_v1_config_proto_rawDescOnce sync.Once
@@ -3079,110 +3348,116 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_kasbah_config_v1_config_proto_rawDescData
 }
 
-var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
-	(LogLevel)(0),               // 0: kasbah.config.v1.LogLevel
-	(LogFormat)(0),              // 1: kasbah.config.v1.LogFormat
-	(LogDecisions)(0),           // 2: kasbah.config.v1.LogDecisions
-	(ClientAuthentication)(0),   // 3: kasbah.config.v1.ClientAuthentication
-	(*Config)(nil),              // 4: kasbah.config.v1.Config
-	(*Server)(nil),              // 5: kasbah.config.v1.Server
-	(*Tls)(nil),                 // 6: kasbah.config.v1.Tls
-	(*Connection)(nil),          // 7: kasbah.config.v1.Connection
-	(*Log)(nil),                 // 8: kasbah.config.v1.Log
-	(*CredentialCache)(nil),     // 9: kasbah.config.v1.CredentialCache
-	(*Provider)(nil),            // 10: kasbah.config.v1.Provider
-	(*Location)(nil),            // 11: kasbah.config.v1.Location
-	(*Jwt)(nil),                 // 12: kasbah.config.v1.Jwt
-	(*RequiredClaim)(nil),       // 13: kasbah.config.v1.RequiredClaim
-	(*SharedSecret)(nil),        // 14: kasbah.config.v1.SharedSecret
-	(*DecryptionKey)(nil),       // 15: kasbah.config.v1.DecryptionKey
-	(*PrincipalClaims)(nil),     // 16: kasbah.config.v1.PrincipalClaims
-	(*Introspection)(nil),       // 17: kasbah.config.v1.Introspection
-	(*SignedAnswers)(nil),       // 18: kasbah.config.v1.SignedAnswers
-	(*ApiKey)(nil),              // 19: kasbah.config.v1.ApiKey
-	(*ApiKeyStore)(nil),         // 20: kasbah.config.v1.ApiKeyStore
-	(*Jwks)(nil),                // 21: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),            // 22: kasbah.config.v1.Enforcer
-	(*Context)(nil),             // 23: kasbah.config.v1.Context
-	(*Policy)(nil),              // 24: kasbah.config.v1.Policy
-	(*Postgres)(nil),            // 25: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),              // 26: kasbah.config.v1.Sqlite
-	(*Secret)(nil),              // 27: kasbah.config.v1.Secret
-	(*Source)(nil),              // 28: kasbah.config.v1.Source
-	(*Route)(nil),               // 29: kasbah.config.v1.Route
-	(*StepUp)(nil),              // 30: kasbah.config.v1.StepUp
-	(*Match)(nil),               // 31: kasbah.config.v1.Match
-	nil,                         // 32: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                         // 33: kasbah.config.v1.Route.HeadersEntry
-	nil,                         // 34: kasbah.config.v1.Route.QueryEntry
-	nil,                         // 35: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil), // 36: google.protobuf.Duration
+	(LogLevel)(0),                // 0: kasbah.config.v1.LogLevel
+	(LogFormat)(0),               // 1: kasbah.config.v1.LogFormat
+	(LogDecisions)(0),            // 2: kasbah.config.v1.LogDecisions
+	(ClientAuthentication)(0),    // 3: kasbah.config.v1.ClientAuthentication
+	(CertificateName)(0),         // 4: kasbah.config.v1.CertificateName
+	(*Config)(nil),               // 5: kasbah.config.v1.Config
+	(*Server)(nil),               // 6: kasbah.config.v1.Server
+	(*Tls)(nil),                  // 7: kasbah.config.v1.Tls
+	(*Connection)(nil),           // 8: kasbah.config.v1.Connection
+	(*Log)(nil),                  // 9: kasbah.config.v1.Log
+	(*CredentialCache)(nil),      // 10: kasbah.config.v1.CredentialCache
+	(*Provider)(nil),             // 11: kasbah.config.v1.Provider
+	(*Location)(nil),             // 12: kasbah.config.v1.Location
+	(*Jwt)(nil),                  // 13: kasbah.config.v1.Jwt
+	(*RequiredClaim)(nil),        // 14: kasbah.config.v1.RequiredClaim
+	(*SharedSecret)(nil),         // 15: kasbah.config.v1.SharedSecret
+	(*DecryptionKey)(nil),        // 16: kasbah.config.v1.DecryptionKey
+	(*PrincipalClaims)(nil),      // 17: kasbah.config.v1.PrincipalClaims
+	(*Introspection)(nil),        // 18: kasbah.config.v1.Introspection
+	(*SignedAnswers)(nil),        // 19: kasbah.config.v1.SignedAnswers
+	(*ClientCertificate)(nil),    // 20: kasbah.config.v1.ClientCertificate
+	(*ForwardedCertificate)(nil), // 21: kasbah.config.v1.ForwardedCertificate
+	(*ApiKey)(nil),               // 22: kasbah.config.v1.ApiKey
+	(*ApiKeyStore)(nil),          // 23: kasbah.config.v1.ApiKeyStore
+	(*Jwks)(nil),                 // 24: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),             // 25: kasbah.config.v1.Enforcer
+	(*Context)(nil),              // 26: kasbah.config.v1.Context
+	(*Policy)(nil),               // 27: kasbah.config.v1.Policy
+	(*Postgres)(nil),             // 28: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),               // 29: kasbah.config.v1.Sqlite
+	(*Secret)(nil),               // 30: kasbah.config.v1.Secret
+	(*Source)(nil),               // 31: kasbah.config.v1.Source
+	(*Route)(nil),                // 32: kasbah.config.v1.Route
+	(*StepUp)(nil),               // 33: kasbah.config.v1.StepUp
+	(*Match)(nil),                // 34: kasbah.config.v1.Match
+	nil,                          // 35: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                          // 36: kasbah.config.v1.Route.HeadersEntry
+	nil,                          // 37: kasbah.config.v1.Route.QueryEntry
+	nil,                          // 38: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*durationpb.Duration)(nil),  // 39: google.protobuf.Duration
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
-	5,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
-	10, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	22, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	29, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
-	6,  // 4: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	36, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	36, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	7,  // 7: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	36, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	8,  // 9: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	9,  // 10: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	36, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	36, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	6,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
+	11, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
+	25, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	32, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	7,  // 4: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	39, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	39, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	8,  // 7: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	39, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	9,  // 9: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	10, // 10: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	39, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	39, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 13: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 14: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 15: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	36, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	12, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	19, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	17, // 19: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	11, // 20: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	21, // 21: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	36, // 22: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	36, // 23: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	16, // 24: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	13, // 25: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	14, // 26: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	15, // 27: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	27, // 28: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	27, // 29: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 30: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	27, // 31: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	27, // 32: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	36, // 33: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	36, // 34: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	36, // 35: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	36, // 36: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	16, // 37: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	13, // 38: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	18, // 39: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	21, // 40: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	20, // 41: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	28, // 42: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	24, // 43: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	32, // 44: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	23, // 45: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	25, // 46: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	26, // 47: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	27, // 48: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	36, // 49: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	36, // 50: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	31, // 51: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	33, // 52: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	34, // 53: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	35, // 54: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	30, // 55: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	36, // 56: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	57, // [57:57] is the sub-list for method output_type
-	57, // [57:57] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	39, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	13, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	22, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	18, // 19: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	20, // 20: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	12, // 21: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	24, // 22: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	39, // 23: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	39, // 24: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	17, // 25: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	14, // 26: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	15, // 27: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	16, // 28: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	30, // 29: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	30, // 30: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 31: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	30, // 32: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	30, // 33: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	39, // 34: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	39, // 35: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	39, // 36: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	39, // 37: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	17, // 38: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	14, // 39: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	19, // 40: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	24, // 41: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 42: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	21, // 43: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	23, // 44: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	31, // 45: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	27, // 46: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	35, // 47: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	26, // 48: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	28, // 49: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	29, // 50: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	30, // 51: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	39, // 52: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	39, // 53: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	34, // 54: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	36, // 55: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	37, // 56: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	38, // 57: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	33, // 58: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	39, // 59: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3194,6 +3469,7 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Provider_Jwt)(nil),
 		(*Provider_ApiKey)(nil),
 		(*Provider_Introspection)(nil),
+		(*Provider_ClientCertificate)(nil),
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{
 		(*Location_Header)(nil),
@@ -3201,25 +3477,25 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Location_Query)(nil),
 		(*Location_WebsocketProtocol)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[16].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[18].OneofWrappers = []any{
 		(*ApiKeyStore_File)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[17].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[20].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[23].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[25].OneofWrappers = []any{
 		(*Secret_File)(nil),
 		(*Secret_Env)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[24].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[26].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -3228,8 +3504,8 @@ func file_kasbah_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   32,
+			NumEnums:      5,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
