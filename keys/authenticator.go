@@ -14,6 +14,7 @@ type Authenticator struct {
 	methods    []method // one of them must accept
 	also       []method // each of them must accept
 	anonymous  *policy.Principal
+	revoked    *Revocations
 	withheld   map[*Provider]*withheld // by who accepted the caller, nil for nobody
 	challenges []string                // for a request without any credential
 }
@@ -34,6 +35,8 @@ type Demand struct {
 	// Anonymous is the id of the principal of a caller that shows none of the credentials that the providers are for; empty:
 	// such a caller is denied. One that shows a credential which is not good is denied in any case.
 	Anonymous string
+	// Revoked are credentials that no provider's word helps any more.
+	Revoked *Revocations
 }
 
 // NewAuthenticator returns a stage that accepts a credential which any of the providers vouches for. They are asked in this
@@ -44,6 +47,9 @@ func NewAuthenticator(providers []*Provider, demands ...Demand) *Authenticator {
 	var also []*Provider
 	for _, demand := range demands {
 		also = append(also, demand.Also...)
+		if demand.Revoked != nil {
+			a.revoked = demand.Revoked
+		}
 		if demand.Anonymous != "" {
 			a.anonymous = &policy.Principal{ID: demand.Anonymous}
 		}
@@ -132,6 +138,9 @@ func (a *Authenticator) ask(ctx context.Context, req *policy.Request, methods []
 	var unavailable error
 	for _, m := range methods {
 		principal, by, err := m.authenticate(ctx, req)
+		if err == nil {
+			err = a.revoked.check(principal)
+		}
 		switch {
 		case err == nil:
 			return principal, by, policy.Outcome{}, nil

@@ -28,6 +28,8 @@ var (
 	errUntrusted          = errors.New("no authority of the provider vouches for the certificate as a client's")
 	errCertificateRevoked = errors.New("the certificate was withdrawn")
 
+	errRevoked = errors.New("the credential was withdrawn")
+
 	errUnknownAPIKey = errors.New("no such API key was given out")
 	errAPIKeyExpired = errors.New("the API key has expired")
 	errAPIKeyRevoked = errors.New("the API key was withdrawn")
@@ -58,6 +60,7 @@ var refusals = []struct {
 	{errInactive, policy.Revoked, 2},
 	{errUntrusted, policy.InvalidSignature, 3},
 	{errCertificateRevoked, policy.Revoked, 4},
+	{errRevoked, policy.Revoked, 4},
 	{errUnknownAPIKey, policy.UnknownKey, 2},
 	{errAPIKeyExpired, policy.Expired, 4},
 	{errAPIKeyRevoked, policy.Revoked, 4},

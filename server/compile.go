@@ -60,6 +60,7 @@ type compiler struct {
 	inputs
 	document *config.Document
 	findings policy.Findings
+	revoked  *keys.Revocations
 }
 
 // newCompiler loads the configuration in that file. Files that it names are below the file's folder.
@@ -96,6 +97,7 @@ func (c *compiler) snapshot() *Snapshot {
 			s.providers = append(s.providers, compiled)
 		}
 	}
+	c.revoked = c.revocations(cfg.GetRevocations())
 	enforcers := c.enforcers(cfg.GetEnforcers())
 	s.enforcers = enforcers
 	routes := make([]policy.Route, len(cfg.GetRoutes()))
@@ -146,6 +148,28 @@ func (c *compiler) apiKeys(path string) (*configv1.ApiKeyFile, func(error) error
 		return nil, nil, findings[0]
 	}
 	return file.Keys(), func(err error) error { return file.Finding("", err) }, nil
+}
+
+// revocations reads the file of withdrawn credentials.
+func (c *compiler) revocations(message *configv1.RevocationStore) *keys.Revocations {
+	if message == nil {
+		return nil
+	}
+	data, err := c.files.read(message.GetFile())
+	if err != nil {
+		c.fault("revocations.file", err)
+		return nil
+	}
+	file, findings := config.LoadRevocations(c.files.resolve(message.GetFile()), data)
+	if file == nil {
+		c.findings = append(c.findings, findings...)
+		return nil
+	}
+	revoked, err := c.store.Revocations(file.Revocations())
+	if err != nil {
+		c.findings = append(c.findings, file.Finding("", err))
+	}
+	return revoked
 }
 
 func (c *compiler) enforcers(messages []*configv1.Enforcer) map[string]*enforcer.Enforcer {
@@ -249,7 +273,7 @@ func (c *compiler) route(prefix string, message *configv1.Route, providers map[s
 		route.Stages = append(route.Stages, c.caller)
 	} else {
 		route.Stages = append(route.Stages, keys.NewAuthenticator(trusted(message.GetAuthenticate(), providers), keys.Demand{
-			Also: trusted(message.GetAuthenticateAlso(), providers), Anonymous: message.GetAnonymous(),
+			Also: trusted(message.GetAuthenticateAlso(), providers), Anonymous: message.GetAnonymous(), Revoked: c.revoked,
 		}))
 	}
 	if demanded := message.GetStepUp(); demanded != nil {

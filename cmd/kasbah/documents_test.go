@@ -25,7 +25,7 @@ func lintText(t *testing.T, text string, replaced ...string) (code int, findings
 		t.Fatalf("kasbah keys create exits with %d", code)
 	}
 	authority, withdrawn := newAuthority(t)
-	for pair := append(replaced, "kasbah.yaml", text, "batch-secret", strings.Repeat("secret", 8), "client-secret", "s3cret", "ca.pem", authority, "ca.crl", withdrawn); len(pair) > 0; pair = pair[2:] {
+	for pair := append(replaced, "kasbah.yaml", text, "batch-secret", strings.Repeat("secret", 8), "client-secret", "s3cret", "ca.pem", authority, "ca.crl", withdrawn, "revoked.yaml", "revoked:\n- {sub: mallory}\n"); len(pair) > 0; pair = pair[2:] {
 		if err := os.WriteFile(filepath.Join(folder, pair[0]), []byte(pair[1]), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -110,7 +110,7 @@ func readKey(in io.Reader) (string, error) {
 	return key, nil
 }
 
-// writeKeys replaces the file at once, so that a server never reads half of it. Its mode stays; a new file is its owner's.
+// writeKeys replaces the file at once, so that a server never reads half of it.
 func writeKeys(path string, file *configv1.ApiKeyFile) error {
 	text, err := config.FormatKeys(file)
 	if err != nil {
@@ -123,6 +123,11 @@ func writeKeys(path string, file *configv1.ApiKeyFile) error {
 	if err := keys.CheckAPIKeys(written.Keys()); err != nil {
 		return err
 	}
+	return replaceFile(path, text)
+}
+
+// replaceFile puts another text into a file at once. Its mode stays; a new file is its owner's.
+func replaceFile(path string, text []byte) error {
 	if resolved, err := filepath.EvalSymlinks(path); err == nil {
 		path = resolved
 	}
@@ -130,7 +135,7 @@ func writeKeys(path string, file *configv1.ApiKeyFile) error {
 	if info, err := os.Stat(path); err == nil {
 		mode = info.Mode().Perm()
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".kasbah-keys-*")
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".kasbah-*")
 	if err != nil {
 		return err
 	}

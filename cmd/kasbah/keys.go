@@ -97,13 +97,11 @@ func (c *keyCommand) check(args []string) error {
 	if wantsID {
 		c.id = args[0]
 	}
-	if days, ok := strings.CutSuffix(c.expires, "d"); ok {
-		var count int
-		if _, err := fmt.Sscanf(days, "%d", &count); err != nil || count < 1 || count > 36500 || fmt.Sprint(count) != days {
-			return fmt.Errorf("--expires is %q; write a number of days such as 90d, or a time", c.expires)
-		}
-		c.expires = c.now.AddDate(0, 0, count).Format(time.RFC3339)
+	end, err := readEnd(c.expires, c.now)
+	if err != nil {
+		return fmt.Errorf("--expires: %w", err)
 	}
+	c.expires = end
 	return nil
 }
 

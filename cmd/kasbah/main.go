@@ -41,6 +41,7 @@ func commands() []command {
 		{"test", "run the tests of policies", policyTest},
 		{"explain", "say why one request is allowed or denied", explain},
 		{"keys", "make, list, rotate and revoke API keys", apiKeys},
+		{"revoke", "withdraw tokens, sessions, subjects or all of an issuer", revoke},
 		{"demo", "run Envoy, Kasbah, an issuer and an upstream on this machine", runDemo},
 		{"bench", "measure a whole check through Envoy beside a server that does nothing", bench},
 		{"probe", "ask a running Kasbah whether it is ready, for health checks", probe},

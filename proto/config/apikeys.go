@@ -2,13 +2,14 @@ package config
 
 import (
 	"buf.build/go/protoyaml"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
-// maxKeyBytes is the longest file of API keys that is read.
-const maxKeyBytes = 16 << 20
+// maxBeside is the longest file beside the configuration that is read.
+const maxBeside = 16 << 20
 
 // KeyFile is a file of API keys without errors of its form, and where in it everything stands. It is immutable.
 type KeyFile struct {
@@ -18,12 +19,22 @@ type KeyFile struct {
 
 // LoadKeys reads a file of API keys, as [Load] reads a configuration.
 func LoadKeys(file string, data []byte) (*KeyFile, policy.Findings) {
-	r, message := &report{file: file}, &configv1.ApiKeyFile{}
-	root, _ := r.read(data, maxKeyBytes, message)
+	message := &configv1.ApiKeyFile{}
+	d, findings := loadBeside(file, data, message)
+	if d == nil {
+		return nil, findings
+	}
+	return &KeyFile{document: *d, keys: message}, findings
+}
+
+// loadBeside reads a file that a configuration names, into a message of its own.
+func loadBeside(file string, data []byte, message proto.Message) (*document, policy.Findings) {
+	r := &report{file: file}
+	root, _ := r.read(data, maxBeside, message)
 	if r.failed() {
 		return nil, r.sorted()
 	}
-	return &KeyFile{document: document{file: file, root: root}, keys: message}, r.sorted()
+	return &document{file: file, root: root}, r.sorted()
 }
 
 // Keys returns what stands in the file. It is shared: callers must not change it.

@@ -334,7 +334,9 @@ type Config struct {
 	Enforcers []*Enforcer `protobuf:"bytes,3,rep,name=enforcers,proto3" json:"enforcers,omitempty"`
 	// Which requests there are, and what is asked of each. The most specific match wins; two that tie are
 	// an error. A request that no route matches is denied.
-	Routes        []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
+	Routes []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
+	// Where it stands which credentials were withdrawn before their end.
+	Revocations   *RevocationStore `protobuf:"bytes,5,opt,name=revocations,proto3" json:"revocations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -397,6 +399,83 @@ func (x *Config) GetRoutes() []*Route {
 	return nil
 }
 
+func (x *Config) GetRevocations() *RevocationStore {
+	if x != nil {
+		return x.Revocations
+	}
+	return nil
+}
+
+// RevocationStore is where revocations are.
+type RevocationStore struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where they are.
+	//
+	// Types that are valid to be assigned to Source:
+	//
+	//	*RevocationStore_File
+	Source        isRevocationStore_Source `protobuf_oneof:"source"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationStore) Reset() {
+	*x = RevocationStore{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationStore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationStore) ProtoMessage() {}
+
+func (x *RevocationStore) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationStore.ProtoReflect.Descriptor instead.
+func (*RevocationStore) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RevocationStore) GetSource() isRevocationStore_Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *RevocationStore) GetFile() string {
+	if x != nil {
+		if x, ok := x.Source.(*RevocationStore_File); ok {
+			return x.File
+		}
+	}
+	return ""
+}
+
+type isRevocationStore_Source interface {
+	isRevocationStore_Source()
+}
+
+type RevocationStore_File struct {
+	// A file as `kasbah revoke` writes it, watched for changes.
+	File string `protobuf:"bytes,1,opt,name=file,proto3,oneof"`
+}
+
+func (*RevocationStore_File) isRevocationStore_Source() {}
+
 // Server is the process: its listeners, its limits and its log. A change of `listen`, `admin`, `connection`
 // or `reflection` is taken at the next start; a reload that finds one says so.
 type Server struct {
@@ -433,7 +512,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[1]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -445,7 +524,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[1]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -458,7 +537,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Server) GetListen() string {
@@ -557,7 +636,7 @@ type Tls struct {
 
 func (x *Tls) Reset() {
 	*x = Tls{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[2]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +648,7 @@ func (x *Tls) String() string {
 func (*Tls) ProtoMessage() {}
 
 func (x *Tls) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[2]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +661,7 @@ func (x *Tls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tls.ProtoReflect.Descriptor instead.
 func (*Tls) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Tls) GetCertFile() string {
@@ -628,7 +707,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[3]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +719,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[3]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +732,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Connection) GetMaxAge() *durationpb.Duration {
@@ -692,7 +771,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[4]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +783,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[4]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +796,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Log) GetLevel() LogLevel {
@@ -756,7 +835,7 @@ type CredentialCache struct {
 
 func (x *CredentialCache) Reset() {
 	*x = CredentialCache{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[5]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +847,7 @@ func (x *CredentialCache) String() string {
 func (*CredentialCache) ProtoMessage() {}
 
 func (x *CredentialCache) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[5]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +860,7 @@ func (x *CredentialCache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialCache.ProtoReflect.Descriptor instead.
 func (*CredentialCache) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CredentialCache) GetMaxEntries() uint32 {
@@ -830,7 +909,7 @@ type Provider struct {
 
 func (x *Provider) Reset() {
 	*x = Provider{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[6]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +921,7 @@ func (x *Provider) String() string {
 func (*Provider) ProtoMessage() {}
 
 func (x *Provider) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[6]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +934,7 @@ func (x *Provider) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Provider.ProtoReflect.Descriptor instead.
 func (*Provider) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Provider) GetName() string {
@@ -974,7 +1053,7 @@ type Location struct {
 
 func (x *Location) Reset() {
 	*x = Location{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1065,7 @@ func (x *Location) String() string {
 func (*Location) ProtoMessage() {}
 
 func (x *Location) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1078,7 @@ func (x *Location) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Location.ProtoReflect.Descriptor instead.
 func (*Location) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Location) GetPlace() isLocation_Place {
@@ -1129,7 +1208,7 @@ type Jwt struct {
 
 func (x *Jwt) Reset() {
 	*x = Jwt{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1220,7 @@ func (x *Jwt) String() string {
 func (*Jwt) ProtoMessage() {}
 
 func (x *Jwt) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1233,7 @@ func (x *Jwt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwt.ProtoReflect.Descriptor instead.
 func (*Jwt) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Jwt) GetIssuer() string {
@@ -1269,7 +1348,7 @@ type RequiredClaim struct {
 
 func (x *RequiredClaim) Reset() {
 	*x = RequiredClaim{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1360,7 @@ func (x *RequiredClaim) String() string {
 func (*RequiredClaim) ProtoMessage() {}
 
 func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1373,7 @@ func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequiredClaim.ProtoReflect.Descriptor instead.
 func (*RequiredClaim) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RequiredClaim) GetPath() string {
@@ -1326,7 +1405,7 @@ type SharedSecret struct {
 
 func (x *SharedSecret) Reset() {
 	*x = SharedSecret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1417,7 @@ func (x *SharedSecret) String() string {
 func (*SharedSecret) ProtoMessage() {}
 
 func (x *SharedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1430,7 @@ func (x *SharedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SharedSecret.ProtoReflect.Descriptor instead.
 func (*SharedSecret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SharedSecret) GetId() string {
@@ -1390,7 +1469,7 @@ type DecryptionKey struct {
 
 func (x *DecryptionKey) Reset() {
 	*x = DecryptionKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1481,7 @@ func (x *DecryptionKey) String() string {
 func (*DecryptionKey) ProtoMessage() {}
 
 func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1494,7 @@ func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecryptionKey.ProtoReflect.Descriptor instead.
 func (*DecryptionKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DecryptionKey) GetId() string {
@@ -1458,7 +1537,7 @@ type PrincipalClaims struct {
 
 func (x *PrincipalClaims) Reset() {
 	*x = PrincipalClaims{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1549,7 @@ func (x *PrincipalClaims) String() string {
 func (*PrincipalClaims) ProtoMessage() {}
 
 func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1562,7 @@ func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrincipalClaims.ProtoReflect.Descriptor instead.
 func (*PrincipalClaims) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PrincipalClaims) GetId() string {
@@ -1560,7 +1639,7 @@ type Introspection struct {
 
 func (x *Introspection) Reset() {
 	*x = Introspection{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1651,7 @@ func (x *Introspection) String() string {
 func (*Introspection) ProtoMessage() {}
 
 func (x *Introspection) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1664,7 @@ func (x *Introspection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Introspection.ProtoReflect.Descriptor instead.
 func (*Introspection) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Introspection) GetUrl() string {
@@ -1722,7 +1801,7 @@ type SignedAnswers struct {
 
 func (x *SignedAnswers) Reset() {
 	*x = SignedAnswers{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1813,7 @@ func (x *SignedAnswers) String() string {
 func (*SignedAnswers) ProtoMessage() {}
 
 func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1826,7 @@ func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedAnswers.ProtoReflect.Descriptor instead.
 func (*SignedAnswers) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SignedAnswers) GetIssuer() string {
@@ -1798,7 +1877,7 @@ type ClientCertificate struct {
 
 func (x *ClientCertificate) Reset() {
 	*x = ClientCertificate{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +1889,7 @@ func (x *ClientCertificate) String() string {
 func (*ClientCertificate) ProtoMessage() {}
 
 func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +1902,7 @@ func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCertificate.ProtoReflect.Descriptor instead.
 func (*ClientCertificate) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ClientCertificate) GetId() CertificateName {
@@ -1889,7 +1968,7 @@ type ForwardedCertificate struct {
 
 func (x *ForwardedCertificate) Reset() {
 	*x = ForwardedCertificate{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +1980,7 @@ func (x *ForwardedCertificate) String() string {
 func (*ForwardedCertificate) ProtoMessage() {}
 
 func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,7 +1993,7 @@ func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedCertificate.ProtoReflect.Descriptor instead.
 func (*ForwardedCertificate) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ForwardedCertificate) GetHops() []string {
@@ -1944,7 +2023,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2035,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2048,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ApiKey) GetHeader() string {
@@ -2001,7 +2080,7 @@ type ApiKeyStore struct {
 
 func (x *ApiKeyStore) Reset() {
 	*x = ApiKeyStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2013,7 +2092,7 @@ func (x *ApiKeyStore) String() string {
 func (*ApiKeyStore) ProtoMessage() {}
 
 func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2026,7 +2105,7 @@ func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyStore.ProtoReflect.Descriptor instead.
 func (*ApiKeyStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ApiKeyStore) GetSource() isApiKeyStore_Source {
@@ -2073,7 +2152,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2164,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2177,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -2190,7 +2269,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2281,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2294,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Enforcer) GetName() string {
@@ -2291,7 +2370,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +2382,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +2395,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Context) GetRequest() string {
@@ -2365,7 +2444,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2456,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2469,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -2485,7 +2564,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2497,7 +2576,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +2589,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -2549,7 +2628,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2561,7 +2640,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2574,7 +2653,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -2614,7 +2693,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2626,7 +2705,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2639,7 +2718,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Secret) GetSource() isSecret_Source {
@@ -2702,7 +2781,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +2793,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2727,7 +2806,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -2812,7 +2891,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +2903,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +2916,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Route) GetName() string {
@@ -2939,7 +3018,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2951,7 +3030,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2964,7 +3043,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -3005,7 +3084,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3017,7 +3096,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3030,7 +3109,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Match) GetHost() string {
@@ -3058,12 +3137,16 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\x82\x02\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc7\x02\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
 	"\tenforcers\x18\x03 \x03(\v2\x1a.kasbah.config.v1.EnforcerB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tenforcers\x12<\n" +
-	"\x06routes\x18\x04 \x03(\v2\x17.kasbah.config.v1.RouteB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x06routes\"\xa7\x06\n" +
+	"\x06routes\x18\x04 \x03(\v2\x17.kasbah.config.v1.RouteB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x06routes\x12C\n" +
+	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\"A\n" +
+	"\x0fRevocationStore\x12\x1d\n" +
+	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa7\x06\n" +
 	"\x06Server\x12\x8d\x01\n" +
 	"\x06listen\x18\x01 \x01(\tBu\xbaHr\xba\x01l\n" +
 	"\x0elisten.address\x12!must be host:port or unix:///path\x1a7this.startsWith('unix:///') || this.isHostAndPort(true)\xd8\x01\x01R\x06listen\x12s\n" +
@@ -3349,7 +3432,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),                // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),               // 1: kasbah.config.v1.LogFormat
@@ -3357,107 +3440,109 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(ClientAuthentication)(0),    // 3: kasbah.config.v1.ClientAuthentication
 	(CertificateName)(0),         // 4: kasbah.config.v1.CertificateName
 	(*Config)(nil),               // 5: kasbah.config.v1.Config
-	(*Server)(nil),               // 6: kasbah.config.v1.Server
-	(*Tls)(nil),                  // 7: kasbah.config.v1.Tls
-	(*Connection)(nil),           // 8: kasbah.config.v1.Connection
-	(*Log)(nil),                  // 9: kasbah.config.v1.Log
-	(*CredentialCache)(nil),      // 10: kasbah.config.v1.CredentialCache
-	(*Provider)(nil),             // 11: kasbah.config.v1.Provider
-	(*Location)(nil),             // 12: kasbah.config.v1.Location
-	(*Jwt)(nil),                  // 13: kasbah.config.v1.Jwt
-	(*RequiredClaim)(nil),        // 14: kasbah.config.v1.RequiredClaim
-	(*SharedSecret)(nil),         // 15: kasbah.config.v1.SharedSecret
-	(*DecryptionKey)(nil),        // 16: kasbah.config.v1.DecryptionKey
-	(*PrincipalClaims)(nil),      // 17: kasbah.config.v1.PrincipalClaims
-	(*Introspection)(nil),        // 18: kasbah.config.v1.Introspection
-	(*SignedAnswers)(nil),        // 19: kasbah.config.v1.SignedAnswers
-	(*ClientCertificate)(nil),    // 20: kasbah.config.v1.ClientCertificate
-	(*ForwardedCertificate)(nil), // 21: kasbah.config.v1.ForwardedCertificate
-	(*ApiKey)(nil),               // 22: kasbah.config.v1.ApiKey
-	(*ApiKeyStore)(nil),          // 23: kasbah.config.v1.ApiKeyStore
-	(*Jwks)(nil),                 // 24: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),             // 25: kasbah.config.v1.Enforcer
-	(*Context)(nil),              // 26: kasbah.config.v1.Context
-	(*Policy)(nil),               // 27: kasbah.config.v1.Policy
-	(*Postgres)(nil),             // 28: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),               // 29: kasbah.config.v1.Sqlite
-	(*Secret)(nil),               // 30: kasbah.config.v1.Secret
-	(*Source)(nil),               // 31: kasbah.config.v1.Source
-	(*Route)(nil),                // 32: kasbah.config.v1.Route
-	(*StepUp)(nil),               // 33: kasbah.config.v1.StepUp
-	(*Match)(nil),                // 34: kasbah.config.v1.Match
-	nil,                          // 35: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                          // 36: kasbah.config.v1.Route.HeadersEntry
-	nil,                          // 37: kasbah.config.v1.Route.QueryEntry
-	nil,                          // 38: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil),  // 39: google.protobuf.Duration
+	(*RevocationStore)(nil),      // 6: kasbah.config.v1.RevocationStore
+	(*Server)(nil),               // 7: kasbah.config.v1.Server
+	(*Tls)(nil),                  // 8: kasbah.config.v1.Tls
+	(*Connection)(nil),           // 9: kasbah.config.v1.Connection
+	(*Log)(nil),                  // 10: kasbah.config.v1.Log
+	(*CredentialCache)(nil),      // 11: kasbah.config.v1.CredentialCache
+	(*Provider)(nil),             // 12: kasbah.config.v1.Provider
+	(*Location)(nil),             // 13: kasbah.config.v1.Location
+	(*Jwt)(nil),                  // 14: kasbah.config.v1.Jwt
+	(*RequiredClaim)(nil),        // 15: kasbah.config.v1.RequiredClaim
+	(*SharedSecret)(nil),         // 16: kasbah.config.v1.SharedSecret
+	(*DecryptionKey)(nil),        // 17: kasbah.config.v1.DecryptionKey
+	(*PrincipalClaims)(nil),      // 18: kasbah.config.v1.PrincipalClaims
+	(*Introspection)(nil),        // 19: kasbah.config.v1.Introspection
+	(*SignedAnswers)(nil),        // 20: kasbah.config.v1.SignedAnswers
+	(*ClientCertificate)(nil),    // 21: kasbah.config.v1.ClientCertificate
+	(*ForwardedCertificate)(nil), // 22: kasbah.config.v1.ForwardedCertificate
+	(*ApiKey)(nil),               // 23: kasbah.config.v1.ApiKey
+	(*ApiKeyStore)(nil),          // 24: kasbah.config.v1.ApiKeyStore
+	(*Jwks)(nil),                 // 25: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),             // 26: kasbah.config.v1.Enforcer
+	(*Context)(nil),              // 27: kasbah.config.v1.Context
+	(*Policy)(nil),               // 28: kasbah.config.v1.Policy
+	(*Postgres)(nil),             // 29: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),               // 30: kasbah.config.v1.Sqlite
+	(*Secret)(nil),               // 31: kasbah.config.v1.Secret
+	(*Source)(nil),               // 32: kasbah.config.v1.Source
+	(*Route)(nil),                // 33: kasbah.config.v1.Route
+	(*StepUp)(nil),               // 34: kasbah.config.v1.StepUp
+	(*Match)(nil),                // 35: kasbah.config.v1.Match
+	nil,                          // 36: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                          // 37: kasbah.config.v1.Route.HeadersEntry
+	nil,                          // 38: kasbah.config.v1.Route.QueryEntry
+	nil,                          // 39: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*durationpb.Duration)(nil),  // 40: google.protobuf.Duration
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
-	6,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
-	11, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	25, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	32, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
-	7,  // 4: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	39, // 5: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	39, // 6: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	8,  // 7: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	39, // 8: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	9,  // 9: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	10, // 10: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	39, // 11: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	39, // 12: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
-	0,  // 13: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
-	1,  // 14: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
-	2,  // 15: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	39, // 16: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	13, // 17: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	22, // 18: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	18, // 19: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	20, // 20: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	12, // 21: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	24, // 22: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	39, // 23: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	39, // 24: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	17, // 25: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	14, // 26: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	15, // 27: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	16, // 28: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	30, // 29: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	30, // 30: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 31: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	30, // 32: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	30, // 33: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	39, // 34: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	39, // 35: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	39, // 36: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	39, // 37: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	17, // 38: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	14, // 39: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	19, // 40: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	24, // 41: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 42: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	21, // 43: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	23, // 44: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	31, // 45: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	27, // 46: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	35, // 47: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	26, // 48: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	28, // 49: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	29, // 50: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	30, // 51: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	39, // 52: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	39, // 53: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	34, // 54: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	36, // 55: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	37, // 56: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	38, // 57: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	33, // 58: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	39, // 59: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
+	12, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
+	26, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	33, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	6,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
+	8,  // 5: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	40, // 6: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	40, // 7: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	9,  // 8: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	40, // 9: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	10, // 10: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	11, // 11: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	40, // 12: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	40, // 13: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	0,  // 14: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
+	1,  // 15: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
+	2,  // 16: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
+	40, // 17: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	14, // 18: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	23, // 19: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	19, // 20: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	21, // 21: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	13, // 22: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	25, // 23: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	40, // 24: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	40, // 25: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	18, // 26: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 27: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	16, // 28: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	17, // 29: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	31, // 30: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	31, // 31: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 32: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	31, // 33: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	31, // 34: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	40, // 35: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	40, // 36: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	40, // 37: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	40, // 38: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	18, // 39: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 40: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 41: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	25, // 42: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 43: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	22, // 44: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	24, // 45: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	32, // 46: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	28, // 47: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	36, // 48: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	27, // 49: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	29, // 50: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	30, // 51: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	31, // 52: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	40, // 53: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	40, // 54: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	35, // 55: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	37, // 56: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	38, // 57: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	39, // 58: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	34, // 59: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	40, // 60: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	61, // [61:61] is the sub-list for method output_type
+	61, // [61:61] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3465,37 +3550,40 @@ func file_kasbah_config_v1_config_proto_init() {
 	if File_kasbah_config_v1_config_proto != nil {
 		return
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[6].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
+		(*RevocationStore_File)(nil),
+	}
+	file_kasbah_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{
 		(*Provider_Jwt)(nil),
 		(*Provider_ApiKey)(nil),
 		(*Provider_Introspection)(nil),
 		(*Provider_ClientCertificate)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{
 		(*Location_Header)(nil),
 		(*Location_Cookie)(nil),
 		(*Location_Query)(nil),
 		(*Location_WebsocketProtocol)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[18].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{
 		(*ApiKeyStore_File)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[20].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[23].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[25].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[26].OneofWrappers = []any{
 		(*Secret_File)(nil),
 		(*Secret_Env)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[26].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[27].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -3505,7 +3593,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
