@@ -12,7 +12,7 @@
 //  2. The provider is chosen by `iss`, compared whole.
 //  3. The algorithm is one that the provider's configuration lists, the type likewise.
 //  4. The key is found by `kid` in that provider's key set alone (set.go), and fits the algorithm.
-//  5. The signature, by golang-jwt (verify.go).
+//  5. The signature, by golang-jwt (key.go).
 //  6. The claims: times, subject, audience, and those that make the principal (claims.go).
 //
 // An opaque token is what its server says of it (introspection.go), a certificate what its authority has signed

@@ -230,8 +230,8 @@ func (p *jwtProvider) signedAnswer(ctx context.Context, raw string) (map[string]
 	if err != nil {
 		return nil, err
 	}
-	if parsed, err := p.parser.ParseWithClaims(raw, &readAlready{}, key.lookup); err != nil || !parsed.Valid {
-		return nil, errSignature
+	if err := key.verify(t); err != nil {
+		return nil, err
 	}
 	if err := p.checkAudience(t.claims); err != nil {
 		return nil, err

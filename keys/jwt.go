@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -35,8 +34,7 @@ type jwtProvider struct {
 	decryption []decryptionKey // none: a token is not encrypted; otherwise it must be
 
 	store   *Store
-	sources []keySource // of all issuers, each once
-	parser  *jwt.Parser
+	sources []keySource       // of all issuers, each once
 	digest  [sha256.Size]byte // of all of the above
 }
 
@@ -55,7 +53,6 @@ func (s *Store) jwtProvider(cfg *configv1.Provider, files Files) (*jwtProvider, 
 	p := &jwtProvider{
 		issuers: map[string]issuer{}, algorithms: slices.Clone(token.GetAlgorithms()), types: typesOf(token.GetTypes()), store: s,
 	}
-	p.parser = jwt.NewParser(jwt.WithValidMethods(p.algorithms), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
 	var err error
 	if p.claimRules, err = newClaimRules(cfg.GetName(), "jwt", token, files); err != nil {
 		return nil, err

@@ -1,16 +1,17 @@
 package keys
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	_ "crypto/sha512" // golang-jwt finds SHA-384 and SHA-512 only if they are linked in
+	"encoding/base64"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/MicahParks/jwkset"
-	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -30,12 +31,30 @@ var (
 	eddsaAlgorithms = []string{"EdDSA"}
 )
 
-// key is one usable public key. It is immutable.
+// key is one usable key: a public one, or a secret that is shared with the issuer. It is immutable.
 type key struct {
 	id         string   // `kid`, empty when absent
 	index      int      // its place in the document
 	algorithms []string // those that it may verify
-	lookup     jwt.Keyfunc
+	material   any      // as golang-jwt takes it for these algorithms
+}
+
+// verify checks the signature of a token that was strictly read. golang-jwt does the cryptography; its parser would read again
+// what parseToken has read, less strictly. A key never verifies with an algorithm that is not its own.
+func (k *key) verify(t *token) error {
+	method := jwt.GetSigningMethod(t.algorithm)
+	if method == nil || !k.fits(t.algorithm) {
+		return errKeyMisfit
+	}
+	end := strings.LastIndexByte(t.raw, '.')
+	signature, err := base64.RawURLEncoding.Strict().DecodeString(t.raw[end+1:])
+	if err != nil {
+		return errMalformed
+	}
+	if err := method.Verify(t.raw[:end], signature, k.material); err != nil {
+		return errSignature
+	}
+	return nil
 }
 
 func (k *key) fits(algorithm string) bool { return slices.Contains(k.algorithms, algorithm) }
@@ -117,8 +136,7 @@ func checkPurpose(object map[string]any, m *jwkset.JWKMarshal) error {
 	return nil
 }
 
-// newKey returns the key of a parsed JWK, with its lookup ready: keyfunc over a storage that holds this key
-// alone, so that what was chosen here is what golang-jwt verifies with.
+// newKey returns the key of a parsed JWK.
 func newKey(parsed jwkset.JWK) (*key, error) {
 	algorithms, err := algorithmsOf(parsed.Key())
 	if err != nil {
@@ -131,11 +149,7 @@ func newKey(parsed jwkset.JWK) (*key, error) {
 		}
 		algorithms = []string{own}
 	}
-	lookup, err := keyfunc.New(keyfunc.Options{Ctx: context.Background(), Storage: storage{parsed}})
-	if err != nil {
-		return nil, err
-	}
-	return &key{id: marshal.KID, algorithms: algorithms, lookup: lookup.Keyfunc}, nil
+	return &key{id: marshal.KID, algorithms: algorithms, material: parsed.Key()}, nil
 }
 
 // algorithmsOf returns the algorithms that fit the key's type and curve, and refuses a weak key.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
@@ -38,10 +36,9 @@ func sharedSecrets(messages []*configv1.SharedSecret, files Files) (keySource, e
 		if len(secret) < least {
 			return nil, &policy.FieldError{Field: field + ".secret", Err: fmt.Errorf("it has %d bytes, and %s needs %d or more", len(secret), message.GetAlgorithm(), least)}
 		}
-		bytes := []byte(secret)
 		k := &key{
 			id: message.GetId(), index: i, algorithms: []string{message.GetAlgorithm()},
-			lookup: func(*jwt.Token) (any, error) { return bytes, nil },
+			material: []byte(secret),
 		}
 		set.keys = append(set.keys, k)
 		if k.id != "" {
