@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/kasbah-authz/kasbah/policy"
@@ -18,17 +19,36 @@ import (
 // same (RFC 9110, section 15.5.2).
 const challengeAPIKey = `ApiKey realm="kasbah"`
 
-// apiKeys are the keys of one provider, as they were read. They do not change.
+// apiKeys are where the keys of one provider are.
 type apiKeys struct {
-	now      func() time.Time
-	byID     map[string]*apiKeyEntry
-	imported map[[sha256.Size]byte]*apiKeyEntry // keys of another form, which have no id in them
+	now   func() time.Time
+	set   *apiKeySet // of a file; nil: table has them
+	table *keyTable
+}
+
+// current returns the keys in force. The error is policy.ErrWouldWait, a *policy.StageError, or wraps the context's.
+func (k *apiKeys) current(ctx context.Context, noWait bool) (*apiKeySet, error) {
+	if k.set != nil {
+		return k.set, nil
+	}
+	return k.table.current(ctx, noWait)
 }
 
 type apiKeyEntry struct {
+	id        string
+	imported  bool // it is of another form, and looked up by its hash
 	secrets   []apiKeySecretEntry
 	revoked   time.Time // zero: never
 	addresses []netip.Prefix
+	used      atomic.Int64 // the minute of the last use that was noted
+}
+
+// importedSecrets are the secrets that the key is looked up by; none of a key of our form.
+func (e *apiKeyEntry) importedSecrets() []apiKeySecretEntry {
+	if e == nil || !e.imported {
+		return nil
+	}
+	return e.secrets
 }
 
 type apiKeySecretEntry struct {
@@ -41,32 +61,42 @@ type apiKeyMethod struct{ provider *Provider }
 
 func (*apiKeyMethod) challenge(policy.Reason) string { return challengeAPIKey }
 
-func (m *apiKeyMethod) authenticate(_ context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
+func (m *apiKeyMethod) authenticate(ctx context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
 	key, err := m.provider.from.read(req)
 	if err != nil {
 		return nil, nil, err
 	}
-	principal, err := m.provider.apiKeys.find(key, req.Source.Address)
+	keys := m.provider.apiKeys
+	set, err := keys.current(ctx, req.NoWait)
 	if err != nil {
 		return nil, nil, err
 	}
+	now := keys.now()
+	entry, principal, err := set.find(key, req.Source.Address, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	keys.table.used(entry, now)
 	return principal, m.provider, nil
 }
 
-// find returns the principal of a key that is used from that address. It does the same for a key whose id is known and one
+// find returns a key that is used from that address now, and its principal. It does the same for a key whose id is known and one
 // whose id is not.
-func (k *apiKeys) find(key, address string) (*policy.Principal, error) {
+func (s *apiKeySet) find(key, address string, now time.Time) (*apiKeyEntry, *policy.Principal, error) {
 	if len(key) > maxAPIKey {
-		return nil, fmt.Errorf("%w: an API key of %d bytes, longer than the %d that are read", errMalformed, len(key), maxAPIKey)
+		return nil, nil, fmt.Errorf("%w: an API key of %d bytes, longer than the %d that are read", errMalformed, len(key), maxAPIKey)
 	}
 	digest := sha256.Sum256([]byte(key))
-	entry := k.imported[digest]
+	entry := s.byHash(digest)
 	if entry == nil {
 		id, ours, err := splitAPIKey(key)
-		if err != nil && (ours || len(k.imported) == 0) {
-			return nil, err
+		if err != nil && (ours || !s.hasImported()) {
+			return nil, nil, err
 		}
-		entry = k.byID[id]
+		entry = s.byID(id)
+		if entry != nil && entry.imported {
+			entry = nil
+		}
 	}
 	if entry == nil {
 		entry = &nobody
@@ -78,18 +108,17 @@ func (k *apiKeys) find(key, address string) (*policy.Principal, error) {
 		}
 	}
 	if found == nil {
-		return nil, errUnknownAPIKey
+		return nil, nil, errUnknownAPIKey
 	}
-	now := k.now()
 	switch {
 	case !entry.revoked.IsZero():
-		return nil, errAPIKeyRevoked
+		return nil, nil, errAPIKeyRevoked
 	case !found.Expires.IsZero() && !now.Before(found.Expires):
-		return nil, errAPIKeyExpired
+		return nil, nil, errAPIKeyExpired
 	case !entry.allows(address):
-		return nil, errAPIKeyAddress
+		return nil, nil, errAPIKeyAddress
 	}
-	return found, nil
+	return entry, found, nil
 }
 
 // nobody is compared with where there is no entry. Its principal is nil, so that not even a key that hashes to nothing but
@@ -114,21 +143,43 @@ func (e *apiKeyEntry) allows(address string) bool {
 	return false
 }
 
-// apiKeyProvider reads a provider's keys.
+// apiKeyProvider reads a provider's keys, or says which table has them.
 func (s *Store) apiKeyProvider(name string, cfg *configv1.ApiKey, files Files) (*apiKeys, error) {
-	if files.APIKeys == nil || cfg.GetStore().GetFile() == "" {
-		return nil, &policy.FieldError{Field: "api_key.store", Err: errors.New("say where the keys are: file")}
+	store := cfg.GetStore()
+	if store.GetPostgres() != nil || store.GetSqlite() != nil {
+		return s.apiKeyTable(name, cfg, files)
 	}
-	list, place, err := files.APIKeys(cfg.GetStore().GetFile())
+	if files.APIKeys == nil || store.GetFile() == "" {
+		return nil, &policy.FieldError{Field: "api_key.store", Err: errors.New("say where the keys are: file, postgres or sqlite")}
+	}
+	list, place, err := files.APIKeys(store.GetFile())
 	if err != nil {
 		return nil, &policy.FieldError{Field: "api_key.store.file", Err: err}
 	}
-	k, err := readAPIKeys(name, list)
+	set, err := readAPIKeys(name, list)
 	if err != nil {
 		return nil, place(err)
 	}
-	k.now = s.now
-	return k, nil
+	return &apiKeys{now: s.now, set: set}, nil
+}
+
+func (s *Store) apiKeyTable(name string, cfg *configv1.ApiKey, files Files) (*apiKeys, error) {
+	if files.KeyTable == nil {
+		return nil, &policy.FieldError{Field: "api_key.store", Err: errors.New("databases are not read here")}
+	}
+	table, err := files.KeyTable(cfg.GetStore())
+	if err != nil {
+		return nil, &policy.FieldError{Field: "api_key.store", Err: err}
+	}
+	poll := cfg.GetStore().GetPostgres().GetPoll()
+	if cfg.GetStore().GetSqlite() != nil {
+		poll = cfg.GetStore().GetSqlite().GetPoll()
+	}
+	id := tableID{
+		table: table.ID, provider: name, recordUse: cfg.GetRecordUse(),
+		poll: duration(poll, defaultKeyPoll), maxAge: duration(cfg.GetStore().GetMaxAge(), defaultKeyAge),
+	}
+	return &apiKeys{now: s.now, table: s.keyTable(id, table, name)}, nil
 }
 
 // CheckAPIKeys returns what is wrong with a file of keys beyond its form, as a [*policy.FieldError].
@@ -137,8 +188,8 @@ func CheckAPIKeys(list *configv1.ApiKeyFile) error {
 	return err
 }
 
-func readAPIKeys(provider string, list *configv1.ApiKeyFile) (*apiKeys, error) {
-	k := &apiKeys{byID: map[string]*apiKeyEntry{}, imported: map[[sha256.Size]byte]*apiKeyEntry{}}
+func readAPIKeys(provider string, list *configv1.ApiKeyFile) (*apiKeySet, error) {
+	all := apiKeyMaps{map[string]*apiKeyEntry{}, map[[sha256.Size]byte]*apiKeyEntry{}}
 	seen := map[string]int{}
 	for i, message := range list.GetKeys() {
 		prefix := fmt.Sprintf("keys[%d]", i)
@@ -150,19 +201,19 @@ func readAPIKeys(provider string, list *configv1.ApiKeyFile) (*apiKeys, error) {
 		if err != nil {
 			return nil, &policy.FieldError{Field: prefix, Err: err}
 		}
-		if !message.GetImported() {
-			k.byID[message.GetId()] = entry
-			continue
-		}
-		for _, secret := range entry.secrets {
-			k.imported[secret.digest] = entry
+		all.byID[message.GetId()] = entry
+		for _, secret := range entry.importedSecrets() {
+			if all.imported[secret.digest] != nil {
+				return nil, &policy.FieldError{Field: prefix + ".secrets", Err: errSameSecret}
+			}
+			all.imported[secret.digest] = entry
 		}
 	}
-	return k, nil
+	return &apiKeySet{base: all, keys: len(all.byID)}, nil
 }
 
 func newAPIKeyEntry(provider string, message *configv1.ApiKeyEntry) (*apiKeyEntry, error) {
-	entry := &apiKeyEntry{}
+	entry := &apiKeyEntry{id: message.GetId(), imported: message.GetImported()}
 	expires, err := readInstant("expires", message.GetExpires())
 	if err != nil {
 		return nil, err

@@ -15,6 +15,8 @@ type Files struct {
 	// APIKeys returns what stands in a file of API keys, and what finds the place of a fault in one of its fields; nil where
 	// there are no such files.
 	APIKeys func(path string) (keys *configv1.ApiKeyFile, finding func(err error) error, err error)
+	// KeyTable returns the table of API keys that a store names in a database; nil where no database is read.
+	KeyTable func(*configv1.ApiKeyStore) (Table, error)
 	// Secret returns a text that does not stand in the configuration. Its errors do not quote it.
 	Secret func(*configv1.Secret) (string, error)
 	// Condition compiles an expression that is true or false of a principal.

@@ -59,7 +59,7 @@ type CacheStats struct {
 	Entries int    // principals in the cache now, about
 }
 
-// Store is what outlives a reload: the remote key sets, and the cache of verified credentials. It is safe
+// Store is what outlives a reload: the remote key sets, the tables of API keys, and the cache of verified credentials. It is safe
 // for use by many goroutines at once.
 type Store struct {
 	client      *http.Client
@@ -71,8 +71,9 @@ type Store struct {
 
 	mu      sync.Mutex
 	sets    map[source]*remote
+	tables  map[tableID]*keyTable
 	running context.Context // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
-	group   sync.WaitGroup  // the loops of the sets, and the questions to introspection servers
+	group   sync.WaitGroup  // the loops of the sets and tables, and the questions to introspection servers
 	answers map[Answers]uint64
 }
 
@@ -96,14 +97,14 @@ func NewStore(options Options) (*Store, error) {
 	return &Store{
 		inactive: inactive, answers: map[Answers]uint64{},
 		client: newClient(options.Client), now: options.Now, logger: logger, cache: cache,
-		sets: map[source]*remote{},
+		sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
 	}, nil
 }
 
 // sweepInterval is how often principals whose time is over are looked for in the cache.
 const sweepInterval = time.Minute
 
-// Run fetches the remote key sets at once and keeps them fresh until ctx ends; then it waits for its
+// Run fetches the remote key sets and reads the tables of API keys at once, and keeps them fresh until ctx ends; then it waits for its
 // goroutines and returns nil. Until it runs, a remote set has no keys. It is an error to run it twice
 // at the same time.
 func (s *Store) Run(ctx context.Context) error {
@@ -115,6 +116,9 @@ func (s *Store) Run(ctx context.Context) error {
 	s.running = ctx
 	for _, set := range s.sets {
 		set.start(ctx, &s.group)
+	}
+	for _, table := range s.tables {
+		table.start(ctx, &s.group)
 	}
 	s.mu.Unlock()
 
@@ -185,6 +189,21 @@ func (s *Store) remote(from source) *remote {
 	return set
 }
 
+// keyTable returns what follows that table, from now on if Run runs.
+func (s *Store) keyTable(id tableID, table Table, provider string) *keyTable {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	followed, ok := s.tables[id]
+	if !ok {
+		followed = newKeyTable(id, table, provider, s.now, s.logger)
+		s.tables[id] = followed
+	}
+	if s.running != nil {
+		followed.start(s.running, &s.group)
+	}
+	return followed
+}
+
 // label returns what operators know a source by: its URL without what may be secret, and a number where another
 // set's URL looks the same without it. The caller holds mu.
 func (s *Store) label(from source) string {
@@ -199,11 +218,14 @@ func (s *Store) label(from source) string {
 	return label
 }
 
-// Retain forgets the remote key sets that none of these providers uses. Call it when a reload was accepted,
+// Retain forgets the remote key sets and the tables of API keys that none of these providers uses. Call it when a reload was accepted,
 // with all of its providers.
 func (s *Store) Retain(providers []*Provider) {
-	used := map[*remote]bool{}
+	used, followed := map[*remote]bool{}, map[*keyTable]bool{}
 	for _, provider := range providers {
+		if provider.apiKeys != nil && provider.apiKeys.table != nil {
+			followed[provider.apiKeys.table] = true
+		}
 		for _, source := range provider.sources() {
 			if set, ok := source.(*remote); ok {
 				used[set] = true
@@ -218,6 +240,26 @@ func (s *Store) Retain(providers []*Provider) {
 			delete(s.sets, from)
 		}
 	}
+	for id, table := range s.tables {
+		if !followed[table] {
+			table.stop()
+			delete(s.tables, id)
+		}
+	}
+}
+
+// Tables returns the state of each table of API keys, ordered by provider.
+func (s *Store) Tables() []TableStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]TableStatus, 0, len(s.tables))
+	for _, table := range s.tables {
+		all = append(all, table.report())
+	}
+	slices.SortFunc(all, func(a, b TableStatus) int {
+		return cmp.Or(cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Source, b.Source), b.Read.Compare(a.Read))
+	})
+	return all
 }
 
 // Sets returns the state of each remote key set, ordered by source.

@@ -36,7 +36,21 @@ type readiness struct {
 	Digest     string         `json:"digest"`
 	Loaded     time.Time      `json:"loaded"`
 	KeySets    []keySetStatus `json:"key_sets,omitempty"`
+	APIKeys    []tableStatus  `json:"api_key_stores,omitempty"`
 	Policies   []sourceStatus `json:"policy_sources,omitempty"`
+}
+
+// tableStatus says how up to date the API keys of a database are: those of the time Read, if Current is false, and nobody's
+// where they are Expired.
+type tableStatus struct {
+	Provider string    `json:"provider"`
+	Source   string    `json:"source"`
+	Current  bool      `json:"current"`
+	Expired  bool      `json:"expired"`
+	Keys     int       `json:"keys"`
+	Broken   int       `json:"broken"`
+	Read     time.Time `json:"read"`
+	Error    string    `json:"error,omitempty"`
 }
 
 // sourceStatus says how up to date the rules of a table are: those of the time Read, if Current is false.
@@ -70,6 +84,16 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 			status.Error = set.Err.Error()
 		}
 		state.KeySets = append(state.KeySets, status)
+	}
+	for _, table := range s.store.Tables() {
+		status := tableStatus{
+			Provider: table.Provider, Source: table.Source, Current: table.Attempted && table.Err == nil, Expired: table.Expired,
+			Keys: table.Keys, Broken: table.Broken, Read: table.Read,
+		}
+		if table.Err != nil {
+			status.Error = table.Err.Error()
+		}
+		state.APIKeys = append(state.APIKeys, status)
 	}
 	for _, source := range s.sources.statuses() {
 		status := sourceStatus{Source: source.Source, Current: source.Connected, Notified: source.Notified, Rows: source.Rows, Read: source.Read}

@@ -128,26 +128,12 @@ func (c *compiler) providers(messages []*configv1.Provider) map[string]*keys.Pro
 // keyFiles are what providers may name.
 func (c *compiler) keyFiles() keys.Files {
 	return keys.Files{
-		Read: c.files.read, APIKeys: c.apiKeys, Condition: expression.Condition,
+		Read: c.files.read, APIKeys: c.apiKeys, KeyTable: c.keyTable, Condition: expression.Condition,
 		Secret: func(message *configv1.Secret) (string, error) {
 			text, err := c.secret(message)
 			return string(text), err
 		},
 	}
-}
-
-// apiKeys reads a file of API keys, and says where in it a fault is that the keys' constructor finds.
-func (c *compiler) apiKeys(path string) (*configv1.ApiKeyFile, func(error) error, error) {
-	data, err := c.files.read(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	file, findings := config.LoadKeys(c.files.resolve(path), data)
-	if file == nil {
-		c.findings = append(c.findings, findings[1:]...)
-		return nil, nil, findings[0]
-	}
-	return file.Keys(), func(err error) error { return file.Finding("", err) }, nil
 }
 
 // revocations reads the file of withdrawn credentials.

@@ -113,13 +113,17 @@ func (m *metrics) unchanged() {
 }
 
 var (
-	setKeys = prometheus.NewDesc("kasbah_key_set_keys", "Usable keys of a remote key set.", []string{"source"}, nil)
-	setAge  = prometheus.NewDesc("kasbah_key_set_age_seconds", "Time since the key set was last fetched whole.", []string{"source"}, nil)
-	setOK   = prometheus.NewDesc("kasbah_key_set_last_fetch_ok", "1 if the last fetch was accepted, 0 if older keys are in force.", []string{"source"}, nil)
-	hits    = prometheus.NewDesc("kasbah_credential_cache_hits_total", "Credentials found verified.", nil, nil)
-	misses  = prometheus.NewDesc("kasbah_credential_cache_misses_total", "Credentials that had to be verified.", nil, nil)
-	asked   = prometheus.NewDesc("kasbah_introspections_total", "Answers of introspection servers about tokens that no answer was remembered of.", []string{"provider", "outcome"}, nil)
-	entries = prometheus.NewDesc("kasbah_credential_cache_entries", "Verified credentials kept.", nil, nil)
+	setKeys     = prometheus.NewDesc("kasbah_key_set_keys", "Usable keys of a remote key set.", []string{"source"}, nil)
+	setAge      = prometheus.NewDesc("kasbah_key_set_age_seconds", "Time since the key set was last fetched whole.", []string{"source"}, nil)
+	setOK       = prometheus.NewDesc("kasbah_key_set_last_fetch_ok", "1 if the last fetch was accepted, 0 if older keys are in force.", []string{"source"}, nil)
+	hits        = prometheus.NewDesc("kasbah_credential_cache_hits_total", "Credentials found verified.", nil, nil)
+	misses      = prometheus.NewDesc("kasbah_credential_cache_misses_total", "Credentials that had to be verified.", nil, nil)
+	asked       = prometheus.NewDesc("kasbah_introspections_total", "Answers of introspection servers about tokens that no answer was remembered of.", []string{"provider", "outcome"}, nil)
+	tableUp     = prometheus.NewDesc("kasbah_api_key_store_up", "1 if the API keys of a database are as it has them, 0 if it is out of reach and those that were last read are in force, or none.", []string{"provider", "source"}, nil)
+	tableKeys   = prometheus.NewDesc("kasbah_api_key_store_keys", "API keys that were read from a database, those that are revoked or expired among them.", []string{"provider", "source"}, nil)
+	tableBroken = prometheus.NewDesc("kasbah_api_key_store_broken", "Rows of a database that are no API keys; each is logged, and refused.", []string{"provider", "source"}, nil)
+	tableRead   = prometheus.NewDesc("kasbah_api_key_store_last_read_timestamp_seconds", "When the API keys were last known to be as their database has them.", []string{"provider", "source"}, nil)
+	entries     = prometheus.NewDesc("kasbah_credential_cache_entries", "Verified credentials kept.", nil, nil)
 )
 
 // keyCollector reads the state of the key sets and of the credential cache when metrics are asked for.
@@ -130,7 +134,7 @@ type keyCollector struct {
 
 // Describe implements prometheus.Collector.
 func (k *keyCollector) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, hits, misses, entries, asked} {
+	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, hits, misses, entries, asked, tableUp, tableKeys, tableBroken, tableRead} {
 		descriptions <- d
 	}
 }
@@ -150,6 +154,24 @@ func (k *keyCollector) Collect(collected chan<- prometheus.Metric) {
 			ok = 1
 		}
 		gauge(setOK, ok, set.Source)
+	}
+	seen := map[[2]string]bool{}
+	for _, table := range k.store.Tables() {
+		at := [2]string{table.Provider, table.Source}
+		if seen[at] {
+			continue // reached in another way too, while a reload is tried
+		}
+		seen[at] = true
+		up := 0.0
+		if table.Attempted && table.Err == nil {
+			up = 1
+		}
+		gauge(tableUp, up, table.Provider, table.Source)
+		gauge(tableKeys, float64(table.Keys), table.Provider, table.Source)
+		gauge(tableBroken, float64(table.Broken), table.Provider, table.Source)
+		if !table.Read.IsZero() {
+			gauge(tableRead, float64(table.Read.UnixMilli())/1000, table.Provider, table.Source)
+		}
 	}
 	stats := k.store.CacheStats()
 	collected <- prometheus.MustNewConstMetric(hits, prometheus.CounterValue, float64(stats.Hits))

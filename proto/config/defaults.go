@@ -32,6 +32,9 @@ func fillDefaults(c *configv1.Config) {
 		if key := provider.GetApiKey(); key != nil && len(provider.GetFrom()) == 0 {
 			orValue(&key.Header, "x-api-key")
 		}
+		if store := provider.GetApiKey().GetStore(); store != nil {
+			fillAPIKeyStore(store)
+		}
 	}
 	for _, enforcer := range c.Enforcers {
 		if enforcer.Context == nil {
@@ -101,6 +104,20 @@ func fillPrincipal(claims **configv1.PrincipalClaims) {
 	orValue(&(*claims).Id, "sub")
 	orValue(&(*claims).Roles, "roles")
 	orValue(&(*claims).Scopes, "scope")
+}
+
+func fillAPIKeyStore(store *configv1.ApiKeyStore) {
+	if store.GetFile() == "" {
+		orDuration(&store.MaxAge, 5*time.Minute)
+	}
+	if postgres := store.GetPostgres(); postgres != nil {
+		orValue(&postgres.Table, "kasbah_api_keys")
+		orDuration(&postgres.Poll, 250*time.Millisecond)
+	}
+	if sqlite := store.GetSqlite(); sqlite != nil {
+		orValue(&sqlite.Table, "kasbah_api_keys")
+		orDuration(&sqlite.Poll, 250*time.Millisecond)
+	}
 }
 
 // orValue sets an absent field. Load refuses a zero that is written out, so that the zero is always absence.

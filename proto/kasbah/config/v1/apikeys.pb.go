@@ -94,7 +94,9 @@ type ApiKeyEntry struct {
 	// A key that another service made. It has no form of ours, and is looked up by its hash.
 	Imported bool `protobuf:"varint,9,opt,name=imported,proto3" json:"imported,omitempty"`
 	// The word behind "kb_" in the key, which stays when the key is rotated. Default: live.
-	Environment   string `protobuf:"bytes,10,opt,name=environment,proto3" json:"environment,omitempty"`
+	Environment string `protobuf:"bytes,10,opt,name=environment,proto3" json:"environment,omitempty"`
+	// When the key was made (RFC 3339). It says so to operators, and nothing else.
+	Created       string `protobuf:"bytes,11,opt,name=created,proto3" json:"created,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -199,6 +201,13 @@ func (x *ApiKeyEntry) GetEnvironment() string {
 	return ""
 }
 
+func (x *ApiKeyEntry) GetCreated() string {
+	if x != nil {
+		return x.Created
+	}
+	return ""
+}
+
 // ApiKeySecret is one of the texts that a key may be.
 type ApiKeySecret struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -261,7 +270,7 @@ const file_kasbah_config_v1_apikeys_proto_rawDesc = "" +
 	"\x1ekasbah/config/v1/apikeys.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\"J\n" +
 	"\n" +
 	"ApiKeyFile\x12<\n" +
-	"\x04keys\x18\x01 \x03(\v2\x1d.kasbah.config.v1.ApiKeyEntryB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04keys\"\xb9\x03\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1d.kasbah.config.v1.ApiKeyEntryB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04keys\"\xd3\x03\n" +
 	"\vApiKeyEntry\x125\n" +
 	"\x02id\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[0-9A-Za-z][0-9A-Za-z._-]*$R\x02id\x12 \n" +
 	"\x05owner\x18\x02 \x01(\tB\n" +
@@ -275,7 +284,8 @@ const file_kasbah_config_v1_apikeys_proto_rawDesc = "" +
 	"\arevoked\x18\b \x01(\tR\arevoked\x12\x1a\n" +
 	"\bimported\x18\t \x01(\bR\bimported\x12<\n" +
 	"\venvironment\x18\n" +
-	" \x01(\tB\x1a\xbaH\x17\xd8\x01\x01r\x122\x10^[a-z0-9]{1,20}$R\venvironment\"W\n" +
+	" \x01(\tB\x1a\xbaH\x17\xd8\x01\x01r\x122\x10^[a-z0-9]{1,20}$R\venvironment\x12\x18\n" +
+	"\acreated\x18\v \x01(\tR\acreated\"W\n" +
 	"\fApiKeySecret\x12-\n" +
 	"\x06sha256\x18\x01 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06sha256\x12\x18\n" +
 	"\aexpires\x18\x02 \x01(\tR\aexpiresB@Z>github.com/kasbah-authz/kasbah/proto/kasbah/config/v1;configv1b\x06proto3"

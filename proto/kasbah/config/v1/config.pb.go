@@ -2016,7 +2016,10 @@ type ApiKey struct {
 	// The header that the key comes in: the key alone, or in `authorization` behind "Bearer". Default x-api-key.
 	Header string `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
 	// Where the keys are.
-	Store         *ApiKeyStore `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
+	Store *ApiKeyStore `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
+	// Whether the last use of each key is written beside the keys in the database, for `kasbah keys list`: at most once a
+	// minute a key, in the background, and not for certain. A file of keys has no room for it.
+	RecordUse     bool `protobuf:"varint,3,opt,name=record_use,json=recordUse,proto3" json:"record_use,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2065,6 +2068,13 @@ func (x *ApiKey) GetStore() *ApiKeyStore {
 	return nil
 }
 
+func (x *ApiKey) GetRecordUse() bool {
+	if x != nil {
+		return x.RecordUse
+	}
+	return false
+}
+
 // ApiKeyStore is where keys are.
 type ApiKeyStore struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2073,7 +2083,12 @@ type ApiKeyStore struct {
 	// Types that are valid to be assigned to Source:
 	//
 	//	*ApiKeyStore_File
-	Source        isApiKeyStore_Source `protobuf_oneof:"source"`
+	//	*ApiKeyStore_Postgres
+	//	*ApiKeyStore_Sqlite
+	Source isApiKeyStore_Source `protobuf_oneof:"source"`
+	// With a database: how long the keys that were last read are good while the database is out of reach. After that, who
+	// comes with a key is refused as unavailable. Default 5m.
+	MaxAge        *durationpb.Duration `protobuf:"bytes,4,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2124,6 +2139,31 @@ func (x *ApiKeyStore) GetFile() string {
 	return ""
 }
 
+func (x *ApiKeyStore) GetPostgres() *ApiKeyPostgres {
+	if x != nil {
+		if x, ok := x.Source.(*ApiKeyStore_Postgres); ok {
+			return x.Postgres
+		}
+	}
+	return nil
+}
+
+func (x *ApiKeyStore) GetSqlite() *ApiKeySqlite {
+	if x != nil {
+		if x, ok := x.Source.(*ApiKeyStore_Sqlite); ok {
+			return x.Sqlite
+		}
+	}
+	return nil
+}
+
+func (x *ApiKeyStore) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
 type isApiKeyStore_Source interface {
 	isApiKeyStore_Source()
 }
@@ -2133,7 +2173,150 @@ type ApiKeyStore_File struct {
 	File string `protobuf:"bytes,1,opt,name=file,proto3,oneof"`
 }
 
+type ApiKeyStore_Postgres struct {
+	// A table in PostgreSQL that `kasbah keys init` made.
+	Postgres *ApiKeyPostgres `protobuf:"bytes,2,opt,name=postgres,proto3,oneof"`
+}
+
+type ApiKeyStore_Sqlite struct {
+	// A table in a SQLite database that `kasbah keys init` made.
+	Sqlite *ApiKeySqlite `protobuf:"bytes,3,opt,name=sqlite,proto3,oneof"`
+}
+
 func (*ApiKeyStore_File) isApiKeyStore_Source() {}
+
+func (*ApiKeyStore_Postgres) isApiKeyStore_Source() {}
+
+func (*ApiKeyStore_Sqlite) isApiKeyStore_Source() {}
+
+// ApiKeyPostgres is a table of API keys in PostgreSQL. The user needs SELECT on the table and on NAME_version, and with
+// record_use INSERT, SELECT and UPDATE on NAME_use.
+type ApiKeyPostgres struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The connection string, as with the policies of enforcers.
+	Url *Secret `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// The table, or schema.table; case matters. Default kasbah_api_keys.
+	Table string `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
+	// How often PostgreSQL is asked whether a key changed: one small question. Default 250ms.
+	Poll          *durationpb.Duration `protobuf:"bytes,3,opt,name=poll,proto3" json:"poll,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApiKeyPostgres) Reset() {
+	*x = ApiKeyPostgres{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApiKeyPostgres) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApiKeyPostgres) ProtoMessage() {}
+
+func (x *ApiKeyPostgres) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApiKeyPostgres.ProtoReflect.Descriptor instead.
+func (*ApiKeyPostgres) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ApiKeyPostgres) GetUrl() *Secret {
+	if x != nil {
+		return x.Url
+	}
+	return nil
+}
+
+func (x *ApiKeyPostgres) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *ApiKeyPostgres) GetPoll() *durationpb.Duration {
+	if x != nil {
+		return x.Poll
+	}
+	return nil
+}
+
+// ApiKeySqlite is a table of API keys in a SQLite database. The file is opened for reading only, but for record_use.
+type ApiKeySqlite struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The database; a relative path starts at the folder of the configuration.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// The table; case does not matter to SQLite. Default kasbah_api_keys.
+	Table string `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
+	// How often SQLite is asked whether a key changed. Default 250ms.
+	Poll          *durationpb.Duration `protobuf:"bytes,3,opt,name=poll,proto3" json:"poll,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApiKeySqlite) Reset() {
+	*x = ApiKeySqlite{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApiKeySqlite) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApiKeySqlite) ProtoMessage() {}
+
+func (x *ApiKeySqlite) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApiKeySqlite.ProtoReflect.Descriptor instead.
+func (*ApiKeySqlite) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ApiKeySqlite) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ApiKeySqlite) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *ApiKeySqlite) GetPoll() *durationpb.Duration {
+	if x != nil {
+		return x.Poll
+	}
+	return nil
+}
 
 // Jwks is a JSON Web Key Set (RFC 7517). Only keys for signatures are taken, RSA keys from 2048 bits.
 type Jwks struct {
@@ -2152,7 +2335,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2347,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2360,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -2269,7 +2452,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2281,7 +2464,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2294,7 +2477,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Enforcer) GetName() string {
@@ -2370,7 +2553,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2382,7 +2565,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2395,7 +2578,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Context) GetRequest() string {
@@ -2444,7 +2627,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2639,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2652,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -2564,7 +2747,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2759,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2772,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -2628,7 +2811,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2640,7 +2823,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,7 +2836,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -2693,7 +2876,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2705,7 +2888,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2718,7 +2901,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Secret) GetSource() isSecret_Source {
@@ -2781,7 +2964,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2793,7 +2976,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2806,7 +2989,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -2891,7 +3074,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3086,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3099,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Route) GetName() string {
@@ -3018,7 +3201,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3030,7 +3213,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3043,7 +3226,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -3084,7 +3267,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3096,7 +3279,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3109,7 +3292,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Match) GetHost() string {
@@ -3302,13 +3485,29 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x1cclient_certificate.crl_files\x12\x18crl_files need a ca_file\x1a/size(this.crl_files) == 0 || this.ca_file != ''\"Z\n" +
 	"\x14ForwardedCertificate\x12\x1f\n" +
 	"\x04hops\x18\x01 \x03(\tB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x04hops\x12!\n" +
-	"\aelement\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18dR\aelement\"\x88\x01\n" +
+	"\aelement\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18dR\aelement\"\xf1\x02\n" +
 	"\x06ApiKey\x12A\n" +
 	"\x06header\x18\x01 \x01(\tB)\xbaH&\xd8\x01\x01r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\x06header\x12;\n" +
-	"\x05store\x18\x02 \x01(\v2\x1d.kasbah.config.v1.ApiKeyStoreB\x06\xbaH\x03\xc8\x01\x01R\x05store\"=\n" +
+	"\x05store\x18\x02 \x01(\v2\x1d.kasbah.config.v1.ApiKeyStoreB\x06\xbaH\x03\xc8\x01\x01R\x05store\x12\x1d\n" +
+	"\n" +
+	"record_use\x18\x03 \x01(\bR\trecordUse:\xc7\x01\xbaH\xc3\x01\x1a\xc0\x01\n" +
+	"\x12api_key.record_use\x12ka file of keys has no room for their last use; leave out record_use, or keep the keys in postgres or sqlite\x1a=!this.record_use || !has(this.store) || !has(this.store.file)\"\x99\x03\n" +
 	"\vApiKeyStore\x12\x1d\n" +
-	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\x8d\x01\n" +
+	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12>\n" +
+	"\bpostgres\x18\x02 \x01(\v2 .kasbah.config.v1.ApiKeyPostgresH\x00R\bpostgres\x128\n" +
+	"\x06sqlite\x18\x03 \x01(\v2\x1e.kasbah.config.v1.ApiKeySqliteH\x00R\x06sqlite\x12D\n" +
+	"\amax_age\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b\x01R\x06maxAge:\x99\x01\xbaH\x95\x01\x1a\x92\x01\n" +
+	"\x15api_key_store.max_age\x12Rmax_age is for keys in a database; those of a file are good until the file changes\x1a%!has(this.max_age) || !has(this.file)B\x0f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\xe5\x01\n" +
+	"\x0eApiKeyPostgres\x122\n" +
+	"\x03url\x18\x01 \x01(\v2\x18.kasbah.config.v1.SecretB\x06\xbaH\x03\xc8\x01\x01R\x03url\x12]\n" +
+	"\x05table\x18\x02 \x01(\tBG\xbaHD\xd8\x01\x01r?2=^[A-Za-z_][A-Za-z0-9_]{0,39}(\\.[A-Za-z_][A-Za-z0-9_]{0,39})?$R\x05table\x12@\n" +
+	"\x04poll\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b<2\x05\x10\x80\xad\xe2\x04R\x04poll\"\xac\x01\n" +
+	"\fApiKeySqlite\x12\x1b\n" +
+	"\x04path\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04path\x12=\n" +
+	"\x05table\x18\x02 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[A-Za-z_][A-Za-z0-9_]{0,39}$R\x05table\x12@\n" +
+	"\x04poll\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b<2\x05\x10\x80\xad\xe2\x04R\x04poll\"\x8d\x01\n" +
 	"\x04Jwks\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x122\n" +
 	"\x03url\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^https?://[^/?#]+[^#]*$H\x00R\x03url\x12!\n" +
@@ -3432,7 +3631,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),                // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),               // 1: kasbah.config.v1.LogFormat
@@ -3459,90 +3658,98 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*ForwardedCertificate)(nil), // 22: kasbah.config.v1.ForwardedCertificate
 	(*ApiKey)(nil),               // 23: kasbah.config.v1.ApiKey
 	(*ApiKeyStore)(nil),          // 24: kasbah.config.v1.ApiKeyStore
-	(*Jwks)(nil),                 // 25: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),             // 26: kasbah.config.v1.Enforcer
-	(*Context)(nil),              // 27: kasbah.config.v1.Context
-	(*Policy)(nil),               // 28: kasbah.config.v1.Policy
-	(*Postgres)(nil),             // 29: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),               // 30: kasbah.config.v1.Sqlite
-	(*Secret)(nil),               // 31: kasbah.config.v1.Secret
-	(*Source)(nil),               // 32: kasbah.config.v1.Source
-	(*Route)(nil),                // 33: kasbah.config.v1.Route
-	(*StepUp)(nil),               // 34: kasbah.config.v1.StepUp
-	(*Match)(nil),                // 35: kasbah.config.v1.Match
-	nil,                          // 36: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                          // 37: kasbah.config.v1.Route.HeadersEntry
-	nil,                          // 38: kasbah.config.v1.Route.QueryEntry
-	nil,                          // 39: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil),  // 40: google.protobuf.Duration
+	(*ApiKeyPostgres)(nil),       // 25: kasbah.config.v1.ApiKeyPostgres
+	(*ApiKeySqlite)(nil),         // 26: kasbah.config.v1.ApiKeySqlite
+	(*Jwks)(nil),                 // 27: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),             // 28: kasbah.config.v1.Enforcer
+	(*Context)(nil),              // 29: kasbah.config.v1.Context
+	(*Policy)(nil),               // 30: kasbah.config.v1.Policy
+	(*Postgres)(nil),             // 31: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),               // 32: kasbah.config.v1.Sqlite
+	(*Secret)(nil),               // 33: kasbah.config.v1.Secret
+	(*Source)(nil),               // 34: kasbah.config.v1.Source
+	(*Route)(nil),                // 35: kasbah.config.v1.Route
+	(*StepUp)(nil),               // 36: kasbah.config.v1.StepUp
+	(*Match)(nil),                // 37: kasbah.config.v1.Match
+	nil,                          // 38: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                          // 39: kasbah.config.v1.Route.HeadersEntry
+	nil,                          // 40: kasbah.config.v1.Route.QueryEntry
+	nil,                          // 41: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*durationpb.Duration)(nil),  // 42: google.protobuf.Duration
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
 	12, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	26, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	33, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	28, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	35, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	6,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
 	8,  // 5: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	40, // 6: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	40, // 7: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	42, // 6: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	42, // 7: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
 	9,  // 8: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	40, // 9: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	42, // 9: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
 	10, // 10: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
 	11, // 11: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	40, // 12: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	40, // 13: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	42, // 12: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	42, // 13: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 14: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 15: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 16: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	40, // 17: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	42, // 17: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
 	14, // 18: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
 	23, // 19: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
 	19, // 20: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
 	21, // 21: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
 	13, // 22: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	25, // 23: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	40, // 24: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	40, // 25: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	27, // 23: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	42, // 24: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	42, // 25: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
 	18, // 26: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
 	15, // 27: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
 	16, // 28: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
 	17, // 29: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	31, // 30: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	31, // 31: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	33, // 30: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	33, // 31: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
 	3,  // 32: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	31, // 33: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	31, // 34: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	40, // 35: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	40, // 36: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	40, // 37: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	40, // 38: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	33, // 33: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	33, // 34: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	42, // 35: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	42, // 36: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	42, // 37: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	42, // 38: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
 	18, // 39: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
 	15, // 40: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
 	20, // 41: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	25, // 42: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	27, // 42: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
 	4,  // 43: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
 	22, // 44: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
 	24, // 45: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	32, // 46: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	28, // 47: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	36, // 48: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	27, // 49: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	29, // 50: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	30, // 51: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	31, // 52: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	40, // 53: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	40, // 54: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	35, // 55: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	37, // 56: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	38, // 57: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	39, // 58: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	34, // 59: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	40, // 60: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	61, // [61:61] is the sub-list for method output_type
-	61, // [61:61] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	25, // 46: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	26, // 47: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	42, // 48: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	33, // 49: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	42, // 50: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	42, // 51: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	34, // 52: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	30, // 53: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	38, // 54: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	29, // 55: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	31, // 56: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	32, // 57: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	33, // 58: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	42, // 59: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	42, // 60: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	37, // 61: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	39, // 62: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	40, // 63: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	41, // 64: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	36, // 65: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	42, // 66: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	67, // [67:67] is the sub-list for method output_type
+	67, // [67:67] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3567,23 +3774,25 @@ func file_kasbah_config_v1_config_proto_init() {
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{
 		(*ApiKeyStore_File)(nil),
+		(*ApiKeyStore_Postgres)(nil),
+		(*ApiKeyStore_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[20].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[23].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[25].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[26].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[28].OneofWrappers = []any{
 		(*Secret_File)(nil),
 		(*Secret_Env)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[27].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[29].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -3593,7 +3802,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
