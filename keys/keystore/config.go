@@ -26,8 +26,8 @@ const (
 // DefaultName is the table's name where none is given.
 const DefaultName = "kasbah_api_keys"
 
-// identifier leaves room for what is put behind a name: PostgreSQL cuts names after 63 bytes.
-var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
+// tableName leaves room for what is put behind a name: PostgreSQL cuts names after 63 bytes.
+var tableName = regexp.MustCompile(`^(?:([A-Za-z_][A-Za-z0-9_]{0,39})\.)?([A-Za-z_][A-Za-z0-9_]{0,39})$`)
 
 // Config says which table is meant. Two that are equal name the same table. Exactly one of Postgres and SQLite is set. It
 // prints as what Source returns.
@@ -80,16 +80,11 @@ func (c Config) Check() error {
 
 // names returns the schema, empty where none is given, and the table's name.
 func (c Config) names() (names, error) {
-	schema, name, ok := strings.Cut(c.Table, ".")
-	if !ok {
-		schema, name = "", c.Table
+	parts := tableName.FindStringSubmatch(c.Table)
+	if parts == nil || parts[1] != "" && c.SQLite != "" {
+		return names{}, fmt.Errorf("the table name %q is not made of letters, digits and _, up to 40 of them; with PostgreSQL a schema and a dot may stand before it", c.Table)
 	}
-	for _, part := range []string{schema, name} {
-		if !identifier.MatchString(part) && (part != "" || part == name) || schema != "" && c.SQLite != "" {
-			return names{}, fmt.Errorf("the table name %q is not made of letters, digits and _, up to 40 of them; with PostgreSQL a schema and a dot may stand before it", c.Table)
-		}
-	}
-	return names{schema: schema, name: name}, nil
+	return names{schema: parts[1], name: parts[2]}, nil
 }
 
 // names are how the parts of a table are called.
