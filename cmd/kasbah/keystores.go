@@ -5,11 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
-
-	"github.com/rogpeppe/go-internal/lockedfile"
 
 	"github.com/kasbah-authz/kasbah/keys"
 	"github.com/kasbah-authz/kasbah/keys/keystore"
@@ -71,14 +68,9 @@ func (f *keyFile) List(_ context.Context, show func(*configv1.ApiKeyEntry, strin
 	return nil
 }
 
-// Change implements keyStore. Writers wait for each other at a file beside this one, which stays: this one is replaced, and
-// who waited for it would have waited for what it was.
+// Change implements keyStore.
 func (f *keyFile) Change(_ context.Context, id string, change func(*configv1.ApiKeyEntry) (*configv1.ApiKeyEntry, error)) error {
-	path := f.path
-	if resolved, err := filepath.EvalSymlinks(path); err == nil {
-		path = resolved
-	}
-	unlock, err := lockedfile.MutexAt(path + ".lock").Lock()
+	unlock, err := lockFile(f.path)
 	if err != nil {
 		return err
 	}
@@ -101,7 +93,7 @@ func (f *keyFile) Change(_ context.Context, id string, change func(*configv1.Api
 	} else {
 		file.Keys[at] = after
 	}
-	return writeKeys(path, file)
+	return writeKeys(f.path, file)
 }
 
 func (f *keyFile) read() (*configv1.ApiKeyFile, error) {

@@ -5,7 +5,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/rogpeppe/go-internal/lockedfile"
 )
+
+// lockFile makes writers of one file wait for each other, until unlock is called. They do so at a file beside it, which stays:
+// the file itself is replaced, and who waited for it would have waited for what it was.
+func lockFile(path string) (unlock func(), err error) {
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		path = resolved
+	}
+	return lockedfile.MutexAt(path + ".lock").Lock()
+}
 
 // replaceFile puts another text into a file at once. Its mode stays; a new file is its owner's.
 func replaceFile(path string, text []byte) error {

@@ -64,6 +64,11 @@ func revoke(_ context.Context, args []string, std streams) int {
 
 // addRevocation writes the file with one entry more, which may be its first.
 func addRevocation(path string, entry *configv1.RevokedCredentials, now time.Time) error {
+	unlock, err := lockFile(path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	revocations := &configv1.RevocationFile{}
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
