@@ -120,6 +120,13 @@ func (k *keyTable) RecordUse(ctx context.Context, uses map[string]time.Time) err
 	return nil
 }
 
+// recorded returns the uses that were written, in the order of the writes.
+func (k *keyTable) recorded() []map[string]time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.uses)
+}
+
 // tableProvider compiles a provider of those keys, which are good for a minute without the database.
 func tableProvider(t testing.TB, store *keys.Store, table *keyTable) *keys.Provider {
 	t.Helper()
@@ -364,17 +371,17 @@ func TestLastUse(t *testing.T) {
 		}
 		mustAnswer(t, auth, "a revoked key", unused, policy.Revoked)
 		time.Sleep(11 * time.Second)
-		if len(table.uses) != 1 || len(table.uses[0]) != 1 || table.uses[0][entry.GetId()].IsZero() {
-			t.Fatalf("recorded: %v", table.uses)
+		if uses := table.recorded(); len(uses) != 1 || len(uses[0]) != 1 || uses[0][entry.GetId()].IsZero() {
+			t.Fatalf("recorded: %v", uses)
 		}
 		time.Sleep(time.Minute)
-		if len(table.uses) != 1 {
-			t.Errorf("an unused key is recorded: %v", table.uses)
+		if uses := table.recorded(); len(uses) != 1 {
+			t.Errorf("an unused key is recorded: %v", uses)
 		}
 		mustAnswer(t, auth, "a key", key, policy.NoReason)
 		time.Sleep(11 * time.Second)
-		if len(table.uses) != 2 {
-			t.Errorf("a second minute is not recorded: %v", table.uses)
+		if uses := table.recorded(); len(uses) != 2 {
+			t.Errorf("a second minute is not recorded: %v", uses)
 		}
 		table.lose(errors.New("read-only"))
 		time.Sleep(50 * time.Second)
