@@ -55,7 +55,7 @@ func (t *Table) Read(ctx context.Context, since keys.TableState, row func(*confi
 		return now, false, err
 	}
 	whole = now.Epoch != since.Epoch || now.Change < since.Change
-	query := "SELECT " + columns + " FROM " + t.names.of("") + " AS k" //nolint:gosec // G202: the table's name is quoted, and of the configuration
+	query := "SELECT " + columns + " FROM " + t.names.of("") + " AS k" //nolint:gosec // G202: the name was checked, and is in quotes
 	if !whole {
 		query += fmt.Sprintf(" WHERE changed > %d", since.Change)
 	}

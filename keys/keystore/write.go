@@ -72,7 +72,8 @@ func (t *Table) sql(statement string) string {
 
 // List gives each key to a function in the order of ids, with the time of its last use, empty where none was recorded.
 func (t *Table) List(ctx context.Context, show func(entry *configv1.ApiKeyEntry, used string) error) error {
-	rows, err := t.conn.QueryContext(ctx, "SELECT "+columns+", COALESCE(u.used, '') FROM "+t.names.of("")+" AS k LEFT JOIN "+t.names.of("_use")+" AS u ON u.id = k.id ORDER BY k.id") //nolint:gosec // G202: as above
+	query := "SELECT " + columns + ", COALESCE(u.used, '') FROM " + t.names.of("") + " AS k LEFT JOIN " + t.names.of("_use") + " AS u ON u.id = k.id ORDER BY k.id" //nolint:gosec // G202: the name was checked, and is in quotes
+	rows, err := t.conn.QueryContext(ctx, query)
 	if err != nil {
 		return t.config.scrub(err)
 	}
