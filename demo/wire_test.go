@@ -126,6 +126,11 @@ func send(address string, request []byte) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
+	return exchange(conn, request)
+}
+
+// exchange sends a request on a connection, which it closes.
+func exchange(conn net.Conn, request []byte) (*outcome, error) {
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		return nil, err

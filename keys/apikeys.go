@@ -127,20 +127,7 @@ var nobody = apiKeyEntry{secrets: []apiKeySecretEntry{{}}}
 
 // allows reports whether the key may be used from that address.
 func (e *apiKeyEntry) allows(address string) bool {
-	if len(e.addresses) == 0 {
-		return true
-	}
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return false
-	}
-	ip = ip.Unmap().WithZone("")
-	for _, block := range e.addresses {
-		if block.Contains(ip) {
-			return true
-		}
-	}
-	return false
+	return len(e.addresses) == 0 || within(e.addresses, address)
 }
 
 // apiKeyProvider reads a provider's keys, or says which table has them.

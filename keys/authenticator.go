@@ -81,11 +81,11 @@ func methods(providers []*Provider) []method {
 		case p.apiKeys != nil:
 			all = append(all, &apiKeyMethod{p})
 			continue
-		case p.certificates != nil:
-			all = append(all, &certificateMethod{p})
-			continue
 		case p.introspection != nil:
 			all = append(all, &opaque{p})
+			continue
+		case p.certificates != nil:
+			all = append(all, &certificateMethod{p})
 			continue
 		}
 		i := slices.IndexFunc(all, func(m method) bool { b, ok := m.(*bearers); return ok && slices.Equal(b.from, p.from) })

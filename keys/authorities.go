@@ -1,160 +1,170 @@
 package keys
 
 import (
-	"crypto/sha256"
+	"bytes"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
-// maxAuthorities is the greatest number of certificates of one file of authorities.
-const maxAuthorities = 1000
-
-// authorities are who vouches for certificates, and which of these they have withdrawn. The zero authorities leave the first
-// to Envoy and know of none of the second.
+// authorities verify certificates. They are immutable.
 type authorities struct {
-	roots  *x509.CertPool                  // nil: Envoy has verified the chain
-	lists  map[string]*x509.RevocationList // by the issuer's name, as it is encoded
-	gone   map[string]map[string]bool      // the withdrawn serial numbers, by the same
-	digest [sha256.Size]byte               // of the files
+	roots, between *x509.CertPool
+	lists          map[issuerKey]*revocationList // nil: nothing is asked about revocation
 }
 
-// readAuthorities reads the files of a provider. One that is missing, empty or cannot be read whole is an error: nothing here
-// is ever taken for "no authority is demanded".
-func readAuthorities(message *configv1.ClientCertificate, read func(path string) ([]byte, error)) (*authorities, error) {
-	a := &authorities{}
+// issuerKey names who signs: a name alone may be that of several keys.
+type issuerKey struct{ subject, key string }
+
+func keyOf(c *x509.Certificate) issuerKey {
+	return issuerKey{string(c.RawSubject), string(c.RawSubjectPublicKeyInfo)}
+}
+
+// verify finds a chain from the certificate to an authority of which nothing is withdrawn. It returns how long that holds.
+func (a *authorities) verify(leaf *x509.Certificate, more []*x509.Certificate, now time.Time) (time.Time, error) {
+	options := x509.VerifyOptions{
+		Roots: a.roots, Intermediates: a.between, CurrentTime: now,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	if len(more) > 0 {
+		options.Intermediates = a.between.Clone()
+	}
+	for _, certificate := range more {
+		options.Intermediates.AddCert(certificate)
+	}
+	chains, err := leaf.Verify(options)
+	if err != nil {
+		return time.Time{}, chainFault(err)
+	}
+	var fault error
+	for _, chain := range chains {
+		until, err := a.current(chain, now)
+		if err == nil {
+			return until, nil
+		}
+		if fault == nil || errors.Is(err, errCertificateRevoked) {
+			fault = err
+		}
+	}
+	return time.Time{}, fault
+}
+
+// current returns until when nothing in a chain needs another look.
+func (a *authorities) current(chain []*x509.Certificate, now time.Time) (time.Time, error) {
+	until := chain[0].NotAfter
+	for _, certificate := range chain {
+		until = earlier(until, certificate.NotAfter)
+	}
+	if a.lists == nil {
+		return until.Add(time.Second), nil
+	}
+	until = until.Add(time.Second)
+	for i, certificate := range chain[:len(chain)-1] {
+		list := a.lists[keyOf(chain[i+1])]
+		if list == nil {
+			return time.Time{}, unknownRevocation("no list of crl_files is of an authority in the certificate's chain")
+		}
+		if _, revoked := list.serials[certificate.SerialNumber.String()]; revoked {
+			return time.Time{}, errCertificateRevoked
+		}
+		if now.Before(list.thisUpdate) || !now.Before(list.update) {
+			return time.Time{}, unknownRevocation("now is not between thisUpdate and nextUpdate of " + list.file)
+		}
+		until = earlier(until, list.update)
+	}
+	return until, nil
+}
+
+// unknownRevocation is the error where nobody can say whether a certificate is withdrawn.
+func unknownRevocation(why string) error {
+	return &policy.StageError{Reason: policy.Unavailable, Err: errors.New("looking for the certificate's revocation: " + why)}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// chainFault says in our own words why there is no chain: those of x509 quote names of the certificate.
+func chainFault(err error) error {
+	var invalid x509.CertificateInvalidError
+	switch {
+	case !errors.As(err, &invalid):
+		return fmt.Errorf("%w: none of them has issued it", errUntrusted)
+	case invalid.Reason == x509.IncompatibleUsage:
+		return fmt.Errorf("%w: it is not for client authentication", errUntrusted)
+	case invalid.Reason == x509.Expired:
+		return fmt.Errorf("%w: a certificate of an authority has expired, or is not valid yet", errUntrusted)
+	}
+	return fmt.Errorf("%w: its chain breaks the rule %d of crypto/x509", errUntrusted, invalid.Reason)
+}
+
+// newAuthorities reads the authorities and their lists. A file that is missing, empty or holds anything else is an error: the
+// alternative would be to trust anyone, or nobody. Without authorities it returns nil.
+func newAuthorities(message *configv1.ClientCertificate, read func(path string) ([]byte, error)) (*authorities, error) {
 	if message.GetCaFile() == "" {
 		if len(message.GetCrlFiles()) > 0 {
-			return nil, &policy.FieldError{Field: "client_certificate.crl_files", Err: errors.New("a list is believed by its signature, for which ca_file is needed")}
+			return nil, &policy.FieldError{Field: "client_certificate.crl_files", Err: errors.New("they need a ca_file")}
 		}
-		return a, nil
+		return nil, nil
 	}
-	data, err := read(message.GetCaFile())
+	a := &authorities{roots: x509.NewCertPool(), between: x509.NewCertPool()}
+	list, err := readAuthorities(message.GetCaFile(), read)
 	if err != nil {
 		return nil, &policy.FieldError{Field: "client_certificate.ca_file", Err: err}
 	}
-	trusted, err := readCertificates(data)
-	if err != nil {
-		return nil, &policy.FieldError{Field: "client_certificate.ca_file", Err: err}
+	for _, authority := range list {
+		if issued(authority, list) {
+			a.between.AddCert(authority)
+		} else {
+			a.roots.AddCert(authority)
+		}
 	}
-	sum := sha256.New()
-	fmt.Fprintf(sum, "%d:%s", len(data), data)
-	a.roots = x509.NewCertPool()
-	for _, certificate := range trusted {
-		a.roots.AddCert(certificate)
+	if a.roots.Equal(x509.NewCertPool()) {
+		return nil, &policy.FieldError{Field: "client_certificate.ca_file", Err: errors.New("each authority of it was issued by another one of it, and a chain would end nowhere")}
 	}
 	for i, path := range message.GetCrlFiles() {
-		field := fmt.Sprintf("client_certificate.crl_files[%d]", i)
-		data, err := read(path)
-		if err != nil {
-			return nil, &policy.FieldError{Field: field, Err: err}
+		if err := a.addLists(path, list, read); err != nil {
+			return nil, &policy.FieldError{Field: fmt.Sprintf("client_certificate.crl_files[%d]", i), Err: err}
 		}
-		if err := a.addList(data, trusted); err != nil {
-			return nil, &policy.FieldError{Field: field, Err: err}
-		}
-		fmt.Fprintf(sum, "%d:%s", len(data), data)
 	}
-	copy(a.digest[:], sum.Sum(nil))
 	return a, nil
 }
 
-// readCertificates reads a file of certificates in PEM, whole.
-func readCertificates(data []byte) ([]*x509.Certificate, error) {
-	var all []*x509.Certificate
-	for rest := data; ; {
-		var block *pem.Block
-		block, rest = pem.Decode(rest)
-		if block == nil {
-			if strings.Contains(string(rest), "-----BEGIN") {
-				return nil, errors.New("a block that is not whole")
-			}
-			break
-		}
-		if block.Type != "CERTIFICATE" || len(all) == maxAuthorities {
-			return nil, fmt.Errorf("only certificates belong here, %d at the most", maxAuthorities)
-		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("certificate %d cannot be read: %w", len(all)+1, err)
-		}
-		if !certificate.IsCA {
-			return nil, fmt.Errorf("certificate %d is not that of an authority", len(all)+1)
-		}
-		all = append(all, certificate)
-	}
-	if len(all) == 0 {
-		return nil, errors.New("no certificate in PEM")
-	}
-	return all, nil
-}
-
-// addList reads a list of withdrawn certificates (RFC 5280, section 5), in PEM or DER, that one of the authorities signed.
-func (a *authorities) addList(data []byte, trusted []*x509.Certificate) error {
-	der := data
-	if block, rest := pem.Decode(data); block != nil {
-		if block.Type != "X509 CRL" || strings.TrimSpace(string(rest)) != "" {
-			return errors.New("not one list (X509 CRL) in PEM")
-		}
-		der = block.Bytes
-	}
-	list, err := x509.ParseRevocationList(der)
+func readAuthorities(path string, read func(path string) ([]byte, error)) ([]*x509.Certificate, error) {
+	data, err := read(path)
 	if err != nil {
-		return errors.New("no list of withdrawn certificates in PEM or DER")
+		return nil, err
 	}
-	signed := false
-	for _, authority := range trusted {
-		signed = signed || string(authority.RawSubject) == string(list.RawIssuer) && list.CheckSignatureFrom(authority) == nil
+	blocks, err := readPEM(data, "CERTIFICATE", false)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if !signed {
-		return errors.New("the list is signed by none of the authorities of ca_file")
+	var list []*x509.Certificate
+	for i, block := range blocks {
+		authority, err := x509.ParseCertificate(block)
+		if err != nil {
+			return nil, fmt.Errorf("reading certificate %d of %s: %w", i+1, path, err)
+		}
+		if !authority.BasicConstraintsValid || !authority.IsCA {
+			return nil, fmt.Errorf("certificate %d of %s is not that of an authority", i+1, path)
+		}
+		list = append(list, authority)
 	}
-	if list.NextUpdate.IsZero() {
-		return errors.New("the list does not say when the next one comes, so that it could never be out of date")
-	}
-	if a.lists == nil {
-		a.lists, a.gone = map[string]*x509.RevocationList{}, map[string]map[string]bool{}
-	}
-	issuer := string(list.RawIssuer)
-	if a.lists[issuer] != nil {
-		return errors.New("a second list of one issuer")
-	}
-	gone := make(map[string]bool, len(list.RevokedCertificateEntries))
-	for _, entry := range list.RevokedCertificateEntries {
-		gone[serial(entry.SerialNumber)] = true
-	}
-	a.lists[issuer], a.gone[issuer] = list, gone
-	return nil
+	return list, nil
 }
 
-func serial(number *big.Int) string { return number.Text(16) }
-
-// check refuses a certificate that no authority vouches for, or that one has withdrawn. It returns until when that is known;
-// the zero time for ever. A list whose time is over is no answer: its certificates are neither good nor withdrawn.
-func (a *authorities) check(leaf *x509.Certificate, now time.Time) (until time.Time, err error) {
-	if a.roots == nil {
-		return time.Time{}, nil
-	}
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: a.roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
-		return time.Time{}, errUntrusted
-	}
-	if len(a.lists) == 0 {
-		return time.Time{}, nil
-	}
-	list := a.lists[string(leaf.RawIssuer)]
-	if list == nil || !now.Before(list.NextUpdate) {
-		return time.Time{}, &policy.StageError{Reason: policy.Unavailable, Err: errNoList}
-	}
-	if a.gone[string(leaf.RawIssuer)][serial(leaf.SerialNumber)] {
-		return time.Time{}, errCertificateRevoked
-	}
-	return list.NextUpdate, nil
+// issued reports whether another one of the authorities has issued this one: then a chain does not end with it, and the other
+// can withdraw it.
+func issued(authority *x509.Certificate, list []*x509.Certificate) bool {
+	return slices.ContainsFunc(list, func(other *x509.Certificate) bool {
+		return keyOf(other) != keyOf(authority) && bytes.Equal(authority.RawIssuer, other.RawSubject) && authority.CheckSignatureFrom(other) == nil
+	})
 }
-
-var errNoList = errors.New("there is no list of withdrawn certificates of this issuer, or its next update is overdue")

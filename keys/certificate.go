@@ -1,262 +1,197 @@
 package keys
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
-
-	"github.com/kasbah-authz/kasbah/policy"
-	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
-	// maxCertificate is the longest text of a certificate that is read, in bytes.
+	// maxCertificate is the longest text of certificates that is looked at, in bytes.
 	maxCertificate = 64 << 10
-	// challengeCertificate names no registered scheme, because none is for certificates; a 401 must have a challenge
-	// all the same (RFC 9110, section 15.5.2).
-	challengeCertificate = `ClientCertificate realm="kasbah"`
-	// forwardedCertificate is the header in which proxies tell each other of a client's certificate.
-	forwardedCertificate = "x-forwarded-client-cert"
+	// maxChain is how many certificates one caller may bring.
+	maxChain = 10
 )
 
-// certificates accepts callers by the certificate that they have shown. It is immutable.
-type certificates struct {
-	name        string
-	roles       []string
-	id          configv1.CertificateName
-	trustDomain []string
-	names       []string // of which one must be that of the caller; none: any
-	hops        []netip.Prefix
-	element     int // of the header, counted from its end; 0: the connection's own certificate
-	authorities *authorities
-	store       *Store
-	digest      [sha256.Size]byte
+// shown is the certificate that a caller showed, as somebody who is trusted hands it on: whole, or by some of its names.
+type shown struct {
+	leaf        *x509.Certificate   // nil: only names are known
+	chain       []*x509.Certificate // further ones that came with it, to make a chain of
+	fingerprint string
+
+	subject, issuer    string
+	commonNames, units []string
+	uris, dns, emails  []string // as they stand in the certificate: net/url would tidy them
 }
 
-// certificateMethod is the method of client certificates.
-type certificateMethod struct{ provider *Provider }
-
-func (*certificateMethod) challenge(policy.Reason) string { return challengeCertificate }
-
-func (m *certificateMethod) authenticate(ctx context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
-	c := m.provider.certificates
-	text, err := c.find(req)
+// readPeer reads the certificate of the other end of Envoy's connection. principal is the name that Envoy has read out of it,
+// and must be the one that we read.
+func readPeer(text, principal string) (*shown, error) {
+	list, err := readCertificates(text)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	if len(list) != 1 {
+		return nil, fmt.Errorf("%w: %d certificates where one is meant", errMalformed, len(list))
+	}
+	s, err := show(list[0])
+	if err != nil {
+		return nil, err
+	}
+	names := slices.Concat(s.uris, s.dns)
+	if principal != "" && len(names) > 0 && names[0] != principal {
+		return nil, fmt.Errorf("%w: the certificate's first name is not the principal that Envoy has read out of it", errMalformed)
+	}
+	return s, nil
+}
+
+// readCertificates reads certificates in PEM that are percent-encoded, as Envoy writes them: nothing stands between them, and
+// none has headers.
+func readCertificates(text string) ([]*x509.Certificate, error) {
 	if len(text) > maxCertificate {
-		return nil, nil, fmt.Errorf("%w: a certificate of %d bytes, longer than the %d that are read", errMalformed, len(text), maxCertificate)
+		return nil, certificateTooLong(len(text))
 	}
-	key := cacheKey{provider: c.digest, credential: sha256.Sum256([]byte(text))}
-	if principal, ok := c.store.cache.get(key); ok {
-		return principal, m.provider, nil
-	}
-	principal, err := c.store.cache.verifyOnce(ctx, key, func(now time.Time) (*verified, error) { return c.verify(text, now) })
+	decoded, err := url.PathUnescape(text) // in which a plus is a plus
 	if err != nil {
-		return nil, nil, err
+		return nil, fmt.Errorf("%w: the certificate is not percent-encoded", errMalformed)
 	}
-	return principal, m.provider, nil
+	blocks, err := readPEM([]byte(decoded), "CERTIFICATE", true)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the certificate: %w", errMalformed, err)
+	}
+	if len(blocks) > maxChain {
+		return nil, fmt.Errorf("%w: a chain of %d certificates, longer than the %d that are read", errMalformed, len(blocks), maxChain)
+	}
+	var list []*x509.Certificate
+	for _, block := range blocks {
+		certificate, err := x509.ParseCertificate(block)
+		if err != nil {
+			return nil, fmt.Errorf("%w: a certificate that cannot be read", errMalformed) // what is wrong may quote it
+		}
+		list = append(list, certificate)
+	}
+	return list, nil
 }
 
-// find returns the caller's certificate as URL-encoded PEM: that of the connection, or the one that a hop tells of which is
-// believed. A header from anyone else is as if it were not there.
-func (c *certificates) find(req *policy.Request) (string, error) {
-	if c.element == 0 {
-		if req.Source.Certificate == "" && req.Source.Principal != "" {
-			return "", &policy.StageError{Reason: policy.Unavailable, Err: errors.New("envoy names the client's principal and does not send its certificate: set include_peer_certificate")}
-		}
-		if req.Source.Certificate == "" {
-			return "", errMissing
-		}
-		return req.Source.Certificate, nil
-	}
-	address, err := netip.ParseAddr(req.Source.Address)
-	if err != nil {
-		return "", errMissing
-	}
-	address = address.Unmap().WithZone("")
-	if !slices.ContainsFunc(c.hops, func(hop netip.Prefix) bool { return hop.Contains(address) }) {
-		return "", errMissing
-	}
-	text, lines := req.Headers.Get(forwardedCertificate)
-	switch {
-	case lines == 0:
-		return "", errMissing
-	case lines > 1:
-		return "", fmt.Errorf("%w: %d headers with certificates", errMalformed, lines)
-	}
-	return forwarded(text, c.element)
-}
-
-// verify reads a certificate and makes its principal.
-func (c *certificates) verify(text string, now time.Time) (*verified, error) {
-	leaf, err := readCertificate(text)
+// show reads a certificate's names. One with a name that two readers could end at different places is refused.
+func show(leaf *x509.Certificate) (*shown, error) {
+	s := &shown{leaf: leaf}
+	sum := sha256.Sum256(leaf.Raw)
+	s.fingerprint = hex.EncodeToString(sum[:])
+	subject, err := readName(leaf.RawSubject)
 	if err != nil {
 		return nil, err
 	}
-	v := validity{notBefore: leaf.NotBefore, expires: leaf.NotAfter.Add(time.Second)}
-	if err := v.check(now); err != nil {
-		return nil, err
-	}
-	until, err := c.authorities.check(leaf, now)
+	issuer, err := readName(leaf.RawIssuer)
 	if err != nil {
 		return nil, err
 	}
-	if !until.IsZero() && until.Before(v.expires) {
-		v.expires = until
-	}
-	id, err := c.nameOf(leaf)
-	if err != nil {
-		return nil, err
-	}
-	if len(c.names) > 0 && !slices.ContainsFunc(c.names, func(pattern string) bool { return nameMatches(pattern, id) }) {
-		return nil, fmt.Errorf("%w: the certificate's name is none of those that the provider accepts", errClaims)
-	}
-	fingerprint := sha256.Sum256(leaf.Raw)
-	uris := make([]string, len(leaf.URIs))
-	for i, uri := range leaf.URIs {
-		uris[i] = uri.String()
-	}
-	principal := &policy.Principal{
-		ID: id, Provider: c.name, Issuer: leaf.Issuer.String(), Subject: id, Roles: c.roles, Expires: leaf.NotAfter,
-		Claims: map[string]any{
-			"subject": leaf.Subject.String(), "common_name": leaf.Subject.CommonName, "uris": anyList(uris), "dns_names": anyList(leaf.DNSNames), "emails": anyList(leaf.EmailAddresses),
-			"organizations": anyList(leaf.Subject.Organization), "organizational_units": anyList(leaf.Subject.OrganizationalUnit),
-			"serial": leaf.SerialNumber.Text(16), "fingerprint": hex.EncodeToString(fingerprint[:]),
-		},
-	}
-	return &verified{principal: principal, validity: v, weight: weigh(principal, len(leaf.Raw))}, nil
-}
-
-func anyList(texts []string) []any {
-	list := make([]any, len(texts))
-	for i, text := range texts {
-		list[i] = text
-	}
-	return list
-}
-
-// readCertificate reads one certificate in URL-encoded PEM, as Envoy writes it. What is no certificate of a client is none.
-func readCertificate(text string) (*x509.Certificate, error) {
-	decoded, err := url.PathUnescape(text)
-	if err != nil {
-		return nil, fmt.Errorf("%w: the certificate is not URL-encoded", errMalformed)
-	}
-	block, rest := pem.Decode([]byte(decoded))
-	if block == nil || block.Type != "CERTIFICATE" || strings.TrimSpace(string(rest)) != "" {
-		return nil, fmt.Errorf("%w: not one certificate in PEM", errMalformed)
-	}
-	leaf, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("%w: a certificate that cannot be read", errMalformed)
-	}
-	if leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
-		return nil, fmt.Errorf("%w: the certificate is that of an authority, and no caller's (X509-SVID, section 5.2)", errMalformed)
-	}
-	return leaf, nil
-}
-
-// nameOf returns the one name that the principal's id is. Where there are several of the kind nothing tells which is meant.
-func (c *certificates) nameOf(leaf *x509.Certificate) (string, error) {
-	var all []string
-	switch c.id {
-	case configv1.CertificateName_CERTIFICATE_NAME_UNSPECIFIED, configv1.CertificateName_CERTIFICATE_NAME_SPIFFE:
-		return c.spiffeID(leaf)
-	case configv1.CertificateName_CERTIFICATE_NAME_URI:
-		for _, uri := range leaf.URIs {
-			all = append(all, uri.String())
-		}
-	case configv1.CertificateName_CERTIFICATE_NAME_DNS:
-		all = leaf.DNSNames
-	case configv1.CertificateName_CERTIFICATE_NAME_EMAIL:
-		all = leaf.EmailAddresses
-	case configv1.CertificateName_CERTIFICATE_NAME_COMMON_NAME:
-		all = []string{leaf.Subject.CommonName}
-	case configv1.CertificateName_CERTIFICATE_NAME_SUBJECT:
-		all = []string{leaf.Subject.String()}
-	}
-	if len(all) != 1 || all[0] == "" {
-		return "", fmt.Errorf("%w: the certificate has %d names of the kind that makes the principal, and one is meant", errClaims, len(all))
-	}
-	if strings.ContainsFunc(all[0], func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' }) {
-		return "", fmt.Errorf("%w: a control character in the certificate's name", errMalformed)
-	}
-	return all[0], nil
-}
-
-// spiffeID returns the certificate's SPIFFE ID (X509-SVID, section 2): its only URI, of a trust domain on the list.
-func (c *certificates) spiffeID(leaf *x509.Certificate) (string, error) {
-	if len(leaf.URIs) != 1 {
-		return "", fmt.Errorf("%w: the certificate has %d URIs, and an SVID has one", errClaims, len(leaf.URIs))
-	}
-	id, err := spiffeid.FromURI(leaf.URIs[0])
-	if err != nil || id.Path() == "" {
-		return "", fmt.Errorf("%w: the certificate's URI is no SPIFFE ID of a workload", errClaims)
-	}
-	if !slices.Contains(c.trustDomain, id.TrustDomain().Name()) {
-		return "", fmt.Errorf("%w: the SPIFFE ID is of a trust domain that the provider does not list", errIssuer)
-	}
-	return id.String(), nil
-}
-
-// nameMatches compares a name with one that the configuration lists: whole, or with "*" at the beginning or the end of the
-// pattern for any text that is not empty. Nothing in it is a regular expression.
-func nameMatches(pattern, name string) bool {
-	if rest, ok := strings.CutPrefix(pattern, "*"); ok {
-		return len(name) > len(rest) && strings.HasSuffix(name, rest)
-	}
-	if rest, ok := strings.CutSuffix(pattern, "*"); ok {
-		return len(name) > len(rest) && strings.HasPrefix(name, rest)
-	}
-	return pattern == name
-}
-
-// certificateProvider compiles a provider of client certificates.
-func (s *Store) certificateProvider(cfg *configv1.Provider, files Files) (*certificates, error) {
-	message := cfg.GetClientCertificate()
-	c := &certificates{
-		name: cfg.GetName(), roles: slices.Clone(message.GetRoles()), id: message.GetId(), trustDomain: slices.Clone(message.GetTrustDomains()),
-		names: slices.Clone(message.GetNames()), store: s,
-	}
-	spiffe := c.id == configv1.CertificateName_CERTIFICATE_NAME_UNSPECIFIED || c.id == configv1.CertificateName_CERTIFICATE_NAME_SPIFFE
-	if spiffe != (len(c.trustDomain) > 0) {
-		return nil, &policy.FieldError{Field: "client_certificate.trust_domains", Err: errors.New("a SPIFFE ID needs the trust domains that are accepted, and another name has none")}
-	}
-	for i, domain := range c.trustDomain {
-		if parsed, err := spiffeid.TrustDomainFromString(domain); err != nil || parsed.Name() != domain {
-			return nil, &policy.FieldError{Field: fmt.Sprintf("client_certificate.trust_domains[%d]", i), Err: errors.New("no trust domain such as cluster.local")}
-		}
-	}
-	if forwarded := message.GetForwarded(); forwarded != nil {
-		c.element = int(max(forwarded.GetElement(), 1))
-		for i, text := range forwarded.GetHops() {
-			hop, err := readBlock(text)
-			if err != nil {
-				return nil, &policy.FieldError{Field: fmt.Sprintf("client_certificate.forwarded.hops[%d]", i), Err: err}
+	s.subject, s.issuer = subject.String(), issuer.String()
+	for _, set := range subject {
+		for _, attribute := range set {
+			text, _ := attribute.Value.(string)
+			switch {
+			case attribute.Type.Equal(asn1.ObjectIdentifier{2, 5, 4, 3}):
+				s.commonNames = append(s.commonNames, text)
+			case attribute.Type.Equal(asn1.ObjectIdentifier{2, 5, 4, 11}):
+				s.units = append(s.units, text)
 			}
-			c.hops = append(c.hops, hop)
-		}
-		if len(c.hops) == 0 {
-			return nil, &policy.FieldError{Field: "client_certificate.forwarded.hops", Err: errors.New("say whose header is believed")}
 		}
 	}
-	var err error
-	if c.authorities, err = readAuthorities(message, files.Read); err != nil {
-		return nil, err
+	return s, s.readAlternatives()
+}
+
+// readName reads a distinguished name in its own order, which pkix.Name does not keep.
+func readName(raw []byte) (pkix.RDNSequence, error) {
+	var name pkix.RDNSequence
+	if rest, err := asn1.Unmarshal(raw, &name); err != nil || len(rest) > 0 {
+		return nil, fmt.Errorf("%w: a distinguished name that cannot be read", errMalformed)
 	}
-	if c.digest, err = digest(cfg, static{&keySet{digest: c.authorities.digest}}); err != nil {
-		return nil, err
+	for _, set := range name {
+		for _, attribute := range set {
+			if text, ok := attribute.Value.(string); !ok || !isPlain(text) {
+				return nil, errCertificateText
+			}
+		}
 	}
-	return c, nil
+	return name, nil
+}
+
+// readAlternatives reads the subject alternative names (RFC 5280, section 4.2.1.6) as they are written.
+func (s *shown) readAlternatives() error {
+	for _, extension := range s.leaf.Extensions { // x509 has seen to it that there is but one of a kind
+		if !extension.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17}) {
+			continue
+		}
+		var names []asn1.RawValue
+		if rest, err := asn1.Unmarshal(extension.Value, &names); err != nil || len(rest) > 0 {
+			return fmt.Errorf("%w: subject alternative names that cannot be read", errMalformed)
+		}
+		lists := map[int]*[]string{1: &s.emails, 2: &s.dns, 6: &s.uris}
+		for _, name := range names {
+			list := lists[name.Tag]
+			if name.Class != asn1.ClassContextSpecific || list == nil {
+				continue
+			}
+			if !isPlain(string(name.Bytes)) {
+				return errCertificateText
+			}
+			*list = append(*list, string(name.Bytes))
+		}
+	}
+	return nil
+}
+
+// isPlain reports whether a text is one that no reader ends early.
+func isPlain(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+}
+
+// issues reports whether a certificate is that of an authority.
+func issues(c *x509.Certificate) bool {
+	return c.BasicConstraintsValid && c.IsCA || c.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0
+}
+
+func (s *shown) notAfter() time.Time {
+	if s.leaf == nil {
+		return time.Time{}
+	}
+	return s.leaf.NotAfter
+}
+
+// claims are what is known of the certificate, for policies.
+func (s *shown) claims() map[string]any {
+	claims := map[string]any{"uris": texts(s.uris), "dns": texts(s.dns)}
+	if s.fingerprint != "" {
+		claims["fingerprint"] = s.fingerprint
+	}
+	if s.leaf == nil {
+		return claims
+	}
+	claims["subject"], claims["issuer"] = s.subject, s.issuer
+	claims["emails"], claims["organizational_units"] = texts(s.emails), texts(s.units)
+	claims["serial"] = s.leaf.SerialNumber.Text(16)
+	claims["not_before"], claims["not_after"] = float64(s.leaf.NotBefore.Unix()), float64(s.leaf.NotAfter.Unix())
+	if len(s.commonNames) == 1 {
+		claims["common_name"] = s.commonNames[0]
+	}
+	return claims
+}
+
+// texts returns a list as decoded JSON has it.
+func texts(list []string) []any {
+	all := make([]any, len(list))
+	for i := range list {
+		all[i] = list[i]
+	}
+	return all
 }

@@ -15,12 +15,17 @@
 //  5. The signature, by golang-jwt (key.go).
 //  6. The claims: times, subject, audience, and those that make the principal (claims.go).
 //
-// An opaque token is what its server says of it (introspection.go), a certificate what its authority has signed
-// (certificate.go); the first is held to the rules of claims.go too.
+// An opaque token is what its server says of it (introspection.go), which is held to the rules of claims.go too.
 //
 // An API key is looked at by its form and checksum (apikey.go), then by its id, its secret's hash, its times and the
-// caller's address (apikeys.go). A route asks for several kinds of credentials in the order of its providers
-// (authenticator.go), each where its provider looks for it (location.go), and takes it out (withhold.go).
+// caller's address (apikeys.go).
+//
+// A client certificate is that of Envoy's connection or, from proxies that are trusted with it, that of an element of a header
+// (certificates.go, forwarded.go). Its text and names are read (certificate.go), then its times, its chain and what was withdrawn
+// (authorities.go, revocationlists.go), and last the one name that is the principal's id (certificatename.go).
+//
+// A route asks for several kinds of credentials in the order of its providers (authenticator.go), each where its provider looks
+// for it (location.go), and takes it out (withhold.go).
 //
 // What this package guarantees:
 //

@@ -25,15 +25,25 @@ var (
 
 	errInactive = errors.New("the introspection server says that the token is not active")
 
-	errUntrusted          = errors.New("no authority of the provider vouches for the certificate as a client's")
-	errCertificateRevoked = errors.New("the certificate was withdrawn")
-
 	errRevoked = errors.New("the credential was withdrawn")
 
 	errUnknownAPIKey = errors.New("no such API key was given out")
 	errAPIKeyExpired = errors.New("the API key has expired")
 	errAPIKeyRevoked = errors.New("the API key was withdrawn")
 	errAPIKeyAddress = errors.New("the API key may not be used from this address")
+
+	errCertificateWithheld    = errors.New("the caller's certificate is named by Envoy and not handed on: set include_peer_certificate there, or name_suffices here")
+	errCertificateText        = errors.New("a name in the certificate is no text, or has a control character")
+	errCertificateIssues      = errors.New("the certificate is that of an authority")
+	errForwardedNameAlone     = errors.New("the forwarded element has no Cert, which ca_file needs")
+	errCertificateExpired     = errors.New("the certificate has expired")
+	errCertificateNotYetValid = errors.New("the certificate is not valid yet")
+	errCertificateRevoked     = errors.New("the certificate, or one of its chain, was withdrawn")
+	errUntrusted              = errors.New("the certificate has no chain to the provider's authorities")
+	errTrustDomain            = errors.New("the SPIFFE ID is of a trust domain that the provider does not accept")
+	errSPIFFE                 = errors.New("the certificate is no SVID")
+	errCertificateName        = errors.New("the certificate has no name that the provider accepts")
+	errCertificateNames       = errors.New("several names of the certificate fit, and only one may")
 )
 
 // refusals maps each sentinel to its reason, and ranks it: a token that got further through the checks
@@ -58,13 +68,23 @@ var refusals = []struct {
 	{errClaims, policy.InvalidClaims, 4},
 	{errAudience, policy.WrongAudience, 4},
 	{errInactive, policy.Revoked, 2},
-	{errUntrusted, policy.InvalidSignature, 3},
-	{errCertificateRevoked, policy.Revoked, 4},
 	{errRevoked, policy.Revoked, 4},
 	{errUnknownAPIKey, policy.UnknownKey, 2},
 	{errAPIKeyExpired, policy.Expired, 4},
 	{errAPIKeyRevoked, policy.Revoked, 4},
 	{errAPIKeyAddress, policy.SourceBlocked, 4},
+	{errCertificateWithheld, policy.MissingCredential, 1},
+	{errCertificateText, policy.MalformedCredential, 1},
+	{errCertificateIssues, policy.MalformedCredential, 1},
+	{errForwardedNameAlone, policy.MalformedCredential, 1},
+	{errCertificateExpired, policy.Expired, 4},
+	{errCertificateNotYetValid, policy.NotYetValid, 4},
+	{errUntrusted, policy.WrongIssuer, 3},
+	{errCertificateRevoked, policy.Revoked, 4},
+	{errTrustDomain, policy.WrongIssuer, 4},
+	{errSPIFFE, policy.InvalidClaims, 4},
+	{errCertificateName, policy.InvalidClaims, 4},
+	{errCertificateNames, policy.InvalidClaims, 4},
 }
 
 // refusal returns the reason that err stands for, and its rank. ok is false for an error that is no refusal,

@@ -32,6 +32,7 @@ type location struct {
 	place  place
 	name   string // of the header, in lower case, of the cookie or of the parameter; what a WebSocket subprotocol begins with
 	scheme string // the word before the credential in a header, in lower case; empty: the header is the credential
+	hops   *hops  // who is trusted with the header; nil: the client
 }
 
 // locations are where one provider's credential may be.

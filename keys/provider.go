@@ -59,14 +59,6 @@ func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error)
 	if key := cfg.GetApiKey(); key != nil && !strings.EqualFold(key.GetHeader(), authorization) {
 		otherwise = locations{{name: strings.ToLower(key.GetHeader())}}
 	}
-	if certificate := cfg.GetClientCertificate(); certificate != nil {
-		if len(cfg.GetFrom()) > 0 {
-			return nil, &policy.FieldError{Field: "from", Err: errors.New("a certificate is that of the connection, or what forwarded says")}
-		}
-		if otherwise = nil; certificate.GetForwarded() != nil {
-			otherwise = locations{{name: forwardedCertificate}}
-		}
-	}
 	var err error
 	if p.from, err = readLocations(cfg.GetFrom(), otherwise); err != nil {
 		return nil, err
@@ -79,9 +71,15 @@ func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error)
 	case *configv1.Provider_Introspection:
 		p.introspection, err = s.introspectionProvider(cfg, files)
 	case *configv1.Provider_ClientCertificate:
-		p.certificates, err = s.certificateProvider(cfg, files)
+		if len(cfg.GetFrom()) > 0 {
+			return nil, &policy.FieldError{Field: "from", Err: errors.New("a client certificate is in no such place")}
+		}
+		p.from = nil
+		if p.certificates, err = s.certificateProvider(cfg, files); err == nil && p.certificates.hops != nil {
+			p.from = locations{{name: forwardedHeader, hops: p.certificates.hops}}
+		}
 	default:
-		err = &policy.FieldError{Field: "jwt", Err: errors.New("a provider needs it, or api_key")}
+		err = &policy.FieldError{Field: "jwt", Err: errors.New("a provider needs it, or another kind of credential")}
 	}
 	if err != nil {
 		return nil, err

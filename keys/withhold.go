@@ -13,7 +13,8 @@ type withheld struct {
 	headers    []string
 	cookies    []string
 	parameters []string
-	protocols  []string // what the subprotocols of a WebSocket begin with
+	protocols  []string   // what the subprotocols of a WebSocket begin with
+	forwarded  []location // headers that go on from their hops alone
 }
 
 // withhold returns the places of all of these providers, but those that one which accepted the caller forwards.
@@ -24,7 +25,7 @@ func withhold(providers, accepted []*Provider) *withheld {
 			forwarded = append(forwarded, p.from...)
 		}
 	}
-	w := &withheld{}
+	w := &withheld{forwarded: slices.DeleteFunc(slices.Clone(forwarded), func(l location) bool { return l.hops == nil })}
 	for _, p := range providers {
 		for _, l := range p.from {
 			if !slices.ContainsFunc(forwarded, func(f location) bool { return f.place == l.place && f.name == l.name }) {
@@ -45,6 +46,11 @@ func (w *withheld) add(l location) {
 // from fills in what an accepted request must lose. The error is a refusal: what would be left of a header cannot go on.
 func (w *withheld) from(req *policy.Request, outcome *policy.Outcome) error {
 	outcome.Remove = w.headers
+	for _, l := range w.forwarded {
+		if !l.hops.trust(req.Source) {
+			outcome.Remove = append(slices.Clone(outcome.Remove), l.name)
+		}
+	}
 	if len(w.cookies) > 0 {
 		if err := rewrite(req, outcome, "cookie", ";", "; ", func(pair string) bool {
 			name, _, ok := strings.Cut(pair, "=")

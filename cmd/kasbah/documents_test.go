@@ -8,6 +8,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/kasbah-authz/kasbah/keys/keystest"
 )
 
 // configuration is a block of a document that shows a whole configuration.
@@ -24,8 +27,9 @@ func lintText(t *testing.T, text string, replaced ...string) (code int, findings
 	if code := run(t.Context(), []string{"keys", "create", "--file", filepath.Join(folder, "api-keys.yaml"), "--owner", "acme"}, streams{strings.NewReader(""), io.Discard, os.Stderr}); code != exitOK {
 		t.Fatalf("kasbah keys create exits with %d", code)
 	}
-	authority, withdrawn := newAuthority(t)
-	for pair := append(replaced, "kasbah.yaml", text, "batch-secret", strings.Repeat("secret", 8), "client-secret", "s3cret", "ca.pem", authority, "ca.crl", withdrawn, "revoked.yaml", "revoked:\n- {sub: mallory}\n"); len(pair) > 0; pair = pair[2:] {
+	authority := keystest.NewAuthority("clients", time.Now())
+	for pair := append(replaced, "clients.pem", string(authority.PEM()), "clients.crl", string(authority.Revoke(nil)), "partner.pem", string(authority.PEM()),
+		"kasbah.yaml", text, "batch-secret", strings.Repeat("secret", 8), "client-secret", "s3cret", "revoked.yaml", "revoked:\n- {sub: mallory}\n"); len(pair) > 0; pair = pair[2:] {
 		if err := os.WriteFile(filepath.Join(folder, pair[0]), []byte(pair[1]), 0o600); err != nil {
 			t.Fatal(err)
 		}

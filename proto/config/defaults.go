@@ -23,11 +23,8 @@ func fillDefaults(c *configv1.Config) {
 		if introspection := provider.GetIntrospection(); introspection != nil {
 			fillIntrospection(introspection)
 		}
-		if certificate := provider.GetClientCertificate(); certificate != nil {
-			orValue(&certificate.Id, configv1.CertificateName_CERTIFICATE_NAME_SPIFFE)
-			if certificate.Forwarded != nil {
-				orValue(&certificate.Forwarded.Element, 1)
-			}
+		if forwarded := provider.GetClientCertificate().GetForwarded(); forwarded != nil {
+			orValue(&forwarded.Element, 1)
 		}
 		if key := provider.GetApiKey(); key != nil && len(provider.GetFrom()) == 0 {
 			orValue(&key.Header, "x-api-key")

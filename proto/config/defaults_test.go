@@ -97,10 +97,10 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		Providers: []*configv1.Provider{
 			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{}}},
-			{Kind: &configv1.Provider_ClientCertificate{ClientCertificate: &configv1.ClientCertificate{Forwarded: &configv1.ForwardedCertificate{}}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{Store: &configv1.ApiKeyStore{Source: &configv1.ApiKeyStore_Postgres{Postgres: &configv1.ApiKeyPostgres{}}}}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{Store: &configv1.ApiKeyStore{Source: &configv1.ApiKeyStore_Sqlite{Sqlite: &configv1.ApiKeySqlite{}}}}}},
 			{Kind: &configv1.Provider_Introspection{Introspection: &configv1.Introspection{}}},
+			{Kind: &configv1.Provider_ClientCertificate{ClientCertificate: &configv1.ClientCertificate{Forwarded: &configv1.ForwardedCertificate{}}}},
 		},
 		Enforcers: []*configv1.Enforcer{
 			{Policy: &configv1.Policy{Source: &configv1.Policy_Postgres{Postgres: &configv1.Postgres{}}}},

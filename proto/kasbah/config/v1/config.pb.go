@@ -254,23 +254,23 @@ func (ClientAuthentication) EnumDescriptor() ([]byte, []int) {
 	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
-// CertificateName is a name of a certificate.
+// CertificateName is a kind of name of a certificate.
 type CertificateName int32
 
 const (
-	// The default, spiffe.
+	// None.
 	CertificateName_CERTIFICATE_NAME_UNSPECIFIED CertificateName = 0
-	// The SPIFFE ID, its only URI.
-	CertificateName_CERTIFICATE_NAME_SPIFFE CertificateName = 1
-	// The URI.
+	// The SPIFFE ID: the one URI of the certificate, in the form of the SPIFFE-ID and X.509-SVID specifications.
+	CertificateName_CERTIFICATE_NAME_SPIFFE_ID CertificateName = 1
+	// A URI among the subject alternative names.
 	CertificateName_CERTIFICATE_NAME_URI CertificateName = 2
-	// The DNS name.
+	// A DNS name among them, in lower case. One with a wildcard is no name.
 	CertificateName_CERTIFICATE_NAME_DNS CertificateName = 3
-	// The mail address.
+	// An email address among them.
 	CertificateName_CERTIFICATE_NAME_EMAIL CertificateName = 4
-	// The subject's common name.
+	// The common name (CN) of the subject.
 	CertificateName_CERTIFICATE_NAME_COMMON_NAME CertificateName = 5
-	// The whole subject (RFC 2253): "CN=orders,O=Acme".
+	// The whole subject, as text with its last part first (RFC 2253): CN=a,O=b.
 	CertificateName_CERTIFICATE_NAME_SUBJECT CertificateName = 6
 )
 
@@ -278,7 +278,7 @@ const (
 var (
 	CertificateName_name = map[int32]string{
 		0: "CERTIFICATE_NAME_UNSPECIFIED",
-		1: "CERTIFICATE_NAME_SPIFFE",
+		1: "CERTIFICATE_NAME_SPIFFE_ID",
 		2: "CERTIFICATE_NAME_URI",
 		3: "CERTIFICATE_NAME_DNS",
 		4: "CERTIFICATE_NAME_EMAIL",
@@ -287,7 +287,7 @@ var (
 	}
 	CertificateName_value = map[string]int32{
 		"CERTIFICATE_NAME_UNSPECIFIED": 0,
-		"CERTIFICATE_NAME_SPIFFE":      1,
+		"CERTIFICATE_NAME_SPIFFE_ID":   1,
 		"CERTIFICATE_NAME_URI":         2,
 		"CERTIFICATE_NAME_DNS":         3,
 		"CERTIFICATE_NAME_EMAIL":       4,
@@ -901,7 +901,8 @@ type Provider struct {
 	// Where its credentials are looked for. A request with credentials in two of these places is refused. Absent: the
 	// Authorization header behind "Bearer"; for `api_key`, its `header`.
 	From []*Location `protobuf:"bytes,14,rep,name=from,proto3" json:"from,omitempty"`
-	// Whether the credential goes on to the upstream. Default: it is removed from the request.
+	// Whether the credential goes on to the upstream. Default: it is removed from the request. For `client_certificate`, it is
+	// the header x-forwarded-client-cert that goes on, from the hops that are trusted with it.
 	Forward       bool `protobuf:"varint,15,opt,name=forward,proto3" json:"forward,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1021,7 +1022,7 @@ type Provider_Introspection struct {
 }
 
 type Provider_ClientCertificate struct {
-	// The certificate that the caller has shown to Envoy, or to a hop before it.
+	// Certificates that callers show to Envoy in mutual TLS.
 	ClientCertificate *ClientCertificate `protobuf:"bytes,5,opt,name=client_certificate,json=clientCertificate,proto3,oneof"`
 }
 
@@ -1850,27 +1851,43 @@ func (x *SignedAnswers) GetJwks() *Jwks {
 	return nil
 }
 
-// ClientCertificate is callers with a certificate. Envoy has verified its chain, and must send it (`include_peer_certificate`).
-// The principal's id is one of its names; its claims are `subject`, `common_name`, `organizations`, `organizational_units`,
-// `uris`, `dns_names`, `emails`, `serial` and `fingerprint` (SHA-256), the last two in hexadecimal.
+// ClientCertificate is certificates that callers show in mutual TLS. Envoy hands the caller's on, with
+// `include_peer_certificate: true`. Its times are checked again here at every request, and a certificate that may itself issue
+// others is refused. The principal's claims are `subject`, `issuer`, `common_name`, `organizational_units`, `uris`, `dns`,
+// `emails`, `serial` and `fingerprint` (SHA-256) in hexadecimal, `not_before` and `not_after` in Unix seconds.
 type ClientCertificate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which name of the certificate is the principal's id. There must be just one of that kind. Default spiffe.
-	Id CertificateName `protobuf:"varint,1,opt,name=id,proto3,enum=kasbah.config.v1.CertificateName" json:"id,omitempty"`
-	// For `spiffe`: the trust domains that are accepted, such as cluster.local.
-	TrustDomains []string `protobuf:"bytes,2,rep,name=trust_domains,json=trustDomains,proto3" json:"trust_domains,omitempty"`
-	// The ids that are accepted: compared whole, or with one "*" at the beginning or the end for any text. None: all.
-	Names []string `protobuf:"bytes,3,rep,name=names,proto3" json:"names,omitempty"`
-	// The roles of every caller with such a certificate.
-	Roles []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
-	// Authorities, certificates in PEM: one of them must have issued the certificate, as a client's. Absent: what Envoy has
-	// verified holds. With `forwarded` it is the only proof beside the hop's word.
-	CaFile string `protobuf:"bytes,5,opt,name=ca_file,json=caFile,proto3" json:"ca_file,omitempty"`
-	// Lists of withdrawn certificates (CRL), in PEM or DER, signed by one of `ca_file`, one of each issuer. With them a
-	// certificate of an issuer without a list, or with one whose next update is overdue, is refused with 503.
-	CrlFiles []string `protobuf:"bytes,6,rep,name=crl_files,json=crlFiles,proto3" json:"crl_files,omitempty"`
-	// Takes the certificate from the header x-forwarded-client-cert, in place of the connection's own.
-	Forwarded     *ForwardedCertificate `protobuf:"bytes,7,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
+	// The authorities, in PEM: each caller's certificate must be for client authentication and have a chain to one of them.
+	// Intermediate authorities belong into it too, for Envoy hands on no chain of its own callers. Watched for changes; an
+	// authority that is taken out is trusted no longer, whatever Envoy does.
+	CaFile string `protobuf:"bytes,1,opt,name=ca_file,json=caFile,proto3" json:"ca_file,omitempty"`
+	// Believes that Envoy has verified the certificate, which it does only with a `trusted_ca` in its `validation_context`. It has
+	// to be written out, instead of `ca_file`.
+	VerifiedByEnvoy bool `protobuf:"varint,2,opt,name=verified_by_envoy,json=verifiedByEnvoy,proto3" json:"verified_by_envoy,omitempty"`
+	// Certificate revocation lists, in PEM or DER, each signed by an authority of `ca_file`. Watched for changes. With them every
+	// authority of a caller's chain needs one that is not past its nextUpdate; without it the caller is refused with 503.
+	CrlFiles []string `protobuf:"bytes,3,rep,name=crl_files,json=crlFiles,proto3" json:"crl_files,omitempty"`
+	// Which name of the certificate is the principal's id.
+	Id CertificateName `protobuf:"varint,4,opt,name=id,proto3,enum=kasbah.config.v1.CertificateName" json:"id,omitempty"`
+	// With `id: spiffe_id`: the trust domains whose callers are accepted, such as cluster.local. With `ca_file` it is one, because
+	// the authorities of a trust domain may not vouch for another: that one gets a provider of its own.
+	TrustDomains []string `protobuf:"bytes,5,rep,name=trust_domains,json=trustDomains,proto3" json:"trust_domains,omitempty"`
+	// Names that are accepted, compared whole. A "*" stands for one or more characters of one part of the name, once in each part;
+	// the parts of a SPIFFE ID and of a URI end at "/", those of a DNS or common name at ".", of an email address at "@", of a
+	// subject at ",", "+" and "\". None: every name of what is trusted. Where there are several names of the kind, just one may fit.
+	Names []string `protobuf:"bytes,6,rep,name=names,proto3" json:"names,omitempty"`
+	// Roles of every caller with such a certificate.
+	Roles []string `protobuf:"bytes,7,rep,name=roles,proto3" json:"roles,omitempty"`
+	// Makes roles of the organizational units (OU) of the certificate's subject, too.
+	OrganizationalUnitRoles bool `protobuf:"varint,8,opt,name=organizational_unit_roles,json=organizationalUnitRoles,proto3" json:"organizational_unit_roles,omitempty"`
+	// Takes the certificate out of the header x-forwarded-client-cert where the other end of Envoy's connection is a proxy of our
+	// own. From such a proxy the header alone counts, and never its own certificate; from anyone else the header counts for
+	// nothing. It is always taken out of the request, unless `forward` lets that of such a proxy pass.
+	Forwarded *ForwardedCertificate `protobuf:"bytes,9,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
+	// Takes Envoy's word for the SPIFFE ID where it hands on no certificate, as Istio has it. It names the certificate's first URI;
+	// whether that is the only one, and when the certificate ends, is then not known here. Goes with `verified_by_envoy` and
+	// `id: spiffe_id`.
+	NameSuffices  bool `protobuf:"varint,10,opt,name=name_suffices,json=nameSuffices,proto3" json:"name_suffices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1905,6 +1922,27 @@ func (*ClientCertificate) Descriptor() ([]byte, []int) {
 	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
+func (x *ClientCertificate) GetCaFile() string {
+	if x != nil {
+		return x.CaFile
+	}
+	return ""
+}
+
+func (x *ClientCertificate) GetVerifiedByEnvoy() bool {
+	if x != nil {
+		return x.VerifiedByEnvoy
+	}
+	return false
+}
+
+func (x *ClientCertificate) GetCrlFiles() []string {
+	if x != nil {
+		return x.CrlFiles
+	}
+	return nil
+}
+
 func (x *ClientCertificate) GetId() CertificateName {
 	if x != nil {
 		return x.Id
@@ -1933,18 +1971,11 @@ func (x *ClientCertificate) GetRoles() []string {
 	return nil
 }
 
-func (x *ClientCertificate) GetCaFile() string {
+func (x *ClientCertificate) GetOrganizationalUnitRoles() bool {
 	if x != nil {
-		return x.CaFile
+		return x.OrganizationalUnitRoles
 	}
-	return ""
-}
-
-func (x *ClientCertificate) GetCrlFiles() []string {
-	if x != nil {
-		return x.CrlFiles
-	}
-	return nil
+	return false
 }
 
 func (x *ClientCertificate) GetForwarded() *ForwardedCertificate {
@@ -1954,14 +1985,27 @@ func (x *ClientCertificate) GetForwarded() *ForwardedCertificate {
 	return nil
 }
 
-// ForwardedCertificate says whose word on a client's certificate is believed.
+func (x *ClientCertificate) GetNameSuffices() bool {
+	if x != nil {
+		return x.NameSuffices
+	}
+	return false
+}
+
+// ForwardedCertificate is who is trusted with the header x-forwarded-client-cert. Of `addresses` and `principals`, each that is
+// there must hold of the other end of Envoy's connection.
 type ForwardedCertificate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The addresses, or blocks of them, of the hops whose header is believed: the direct peers of Envoy.
-	Hops []string `protobuf:"bytes,1,rep,name=hops,proto3" json:"hops,omitempty"`
-	// Which element of the header is the caller's, counted from its end: 1 where the peer is the only hop, 2 where Envoy
-	// adds one for the peer's own certificate. It must hold the certificate (`Cert`). Default 1.
-	Element       uint32 `protobuf:"varint,2,opt,name=element,proto3" json:"element,omitempty"`
+	// Its address is one of these, or in one of these blocks.
+	Addresses []string `protobuf:"bytes,1,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// Its certificate, as Envoy has verified it, has one of these for its first URI, or else its first DNS name, or else its
+	// subject. They are compared whole.
+	Principals []string `protobuf:"bytes,2,rep,name=principals,proto3" json:"principals,omitempty"`
+	// Which element of the header is the caller's, counted from the right. 1 is that of the proxy's own client, where Envoy hands
+	// on the header as it came (FORWARD_ONLY); 2, where Envoy has put one for the proxy behind it (APPEND_FORWARD); one more for each
+	// further proxy of our own that does so. What stands to the left of it was written by nobody that is trusted. An element
+	// without `Cert` has no more names than `URI` and `DNS`, and is refused where there is a `ca_file`. Default 1.
+	Element       uint32 `protobuf:"varint,3,opt,name=element,proto3" json:"element,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1996,9 +2040,16 @@ func (*ForwardedCertificate) Descriptor() ([]byte, []int) {
 	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
-func (x *ForwardedCertificate) GetHops() []string {
+func (x *ForwardedCertificate) GetAddresses() []string {
 	if x != nil {
-		return x.Hops
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *ForwardedCertificate) GetPrincipals() []string {
+	if x != nil {
+		return x.Principals
 	}
 	return nil
 }
@@ -3372,7 +3423,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xc3\x04\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xa0\x06\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
 	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
@@ -3381,8 +3432,9 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x12client_certificate\x18\x05 \x01(\v2#.kasbah.config.v1.ClientCertificateH\x00R\x11clientCertificate\x128\n" +
 	"\x04from\x18\x0e \x03(\v2\x1a.kasbah.config.v1.LocationB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x04from\x12\x18\n" +
-	"\aforward\x18\x0f \x01(\bR\aforward:\x99\x01\xbaH\x95\x01\x1a\x92\x01\n" +
-	"\rprovider.from\x128say where the key is in from alone, and leave out header\x1aGsize(this.from) == 0 || !has(this.api_key) || this.api_key.header == ''B\r\n" +
+	"\aforward\x18\x0f \x01(\bR\aforward:\xf6\x02\xbaH\xf2\x02\x1a\x92\x01\n" +
+	"\rprovider.from\x128say where the key is in from alone, and leave out header\x1aGsize(this.from) == 0 || !has(this.api_key) || this.api_key.header == ''\x1a\xda\x01\n" +
+	"\x1bprovider.client_certificate\x12Ga client certificate has no from, and forward goes with forwarded alone\x1ar!has(this.client_certificate) || size(this.from) == 0 && (!this.forward || has(this.client_certificate.forwarded))B\r\n" +
 	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xc6\x03\n" +
 	"\bLocation\x12@\n" +
 	"\x06header\x18\x01 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x06header\x12@\n" +
@@ -3471,21 +3523,33 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
 	"algorithms\x18\x02 \x03(\tBT\xbaHQ\x92\x01N\b\x01\x18\x01\"HrFR\x05RS256R\x05RS384R\x05RS512R\x05PS256R\x05PS384R\x05PS512R\x05ES256R\x05ES384R\x05ES512R\x05EdDSAR\n" +
 	"algorithms\x12*\n" +
-	"\x04jwks\x18\x03 \x01(\v2\x16.kasbah.config.v1.JwksR\x04jwks\"\xb3\x05\n" +
-	"\x11ClientCertificate\x12;\n" +
-	"\x02id\x18\x01 \x01(\x0e2!.kasbah.config.v1.CertificateNameB\b\xbaH\x05\x82\x01\x02\x10\x01R\x02id\x12G\n" +
-	"\rtrust_domains\x18\x02 \x03(\tB\"\xbaH\x1f\x92\x01\x1c\x10\xe8\a\x18\x01\"\x15r\x13\x18\xff\x012\x0e^[a-z0-9._-]+$R\ftrustDomains\x12;\n" +
-	"\x05names\x18\x03 \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x90N\x18\x01\"\x18r\x162\x14^\\*?[^*]+$|^[^*]+\\*$R\x05names\x12\"\n" +
-	"\x05roles\x18\x04 \x03(\tB\f\xbaH\t\x92\x01\x06\"\x04r\x02\x10\x01R\x05roles\x12\x17\n" +
-	"\aca_file\x18\x05 \x01(\tR\x06caFile\x12-\n" +
-	"\tcrl_files\x18\x06 \x03(\tB\x10\xbaH\r\x92\x01\n" +
-	"\x10d\x18\x01\"\x04r\x02\x10\x01R\bcrlFiles\x12D\n" +
-	"\tforwarded\x18\a \x01(\v2&.kasbah.config.v1.ForwardedCertificateR\tforwarded:\xa8\x02\xbaH\xa4\x02\x1a\xb6\x01\n" +
-	" client_certificate.trust_domains\x12Pa SPIFFE ID needs the trust domains that are accepted, and another name has none\x1a@(this.id == 0 || this.id == 1) == (size(this.trust_domains) > 0)\x1ai\n" +
-	"\x1cclient_certificate.crl_files\x12\x18crl_files need a ca_file\x1a/size(this.crl_files) == 0 || this.ca_file != ''\"Z\n" +
-	"\x14ForwardedCertificate\x12\x1f\n" +
-	"\x04hops\x18\x01 \x03(\tB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x04hops\x12!\n" +
-	"\aelement\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18dR\aelement\"\xf1\x02\n" +
+	"\x04jwks\x18\x03 \x01(\v2\x16.kasbah.config.v1.JwksR\x04jwks\"\xa9\t\n" +
+	"\x11ClientCertificate\x12\x17\n" +
+	"\aca_file\x18\x01 \x01(\tR\x06caFile\x12*\n" +
+	"\x11verified_by_envoy\x18\x02 \x01(\bR\x0fverifiedByEnvoy\x12.\n" +
+	"\tcrl_files\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\xe8\a\x18\x01\"\x04r\x02\x10\x01R\bcrlFiles\x12=\n" +
+	"\x02id\x18\x04 \x01(\x0e2!.kasbah.config.v1.CertificateNameB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x02id\x12G\n" +
+	"\rtrust_domains\x18\x05 \x03(\tB\"\xbaH\x1f\x92\x01\x1c\x10\xe8\a\x18\x01\"\x15r\x13\x18\xff\x012\x0e^[a-z0-9._-]+$R\ftrustDomains\x12*\n" +
+	"\x05names\x18\x06 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\x90N\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\x05names\x12&\n" +
+	"\x05roles\x18\a \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10d\x18\x01\"\x04r\x02\x10\x01R\x05roles\x12:\n" +
+	"\x19organizational_unit_roles\x18\b \x01(\bR\x17organizationalUnitRoles\x12D\n" +
+	"\tforwarded\x18\t \x01(\v2&.kasbah.config.v1.ForwardedCertificateR\tforwarded\x12#\n" +
+	"\rname_suffices\x18\n" +
+	" \x01(\bR\fnameSuffices:\x9b\x05\xbaH\x97\x05\x1a\x8f\x01\n" +
+	"\x1aclient_certificate.ca_file\x12Aname the authorities in ca_file, or write verified_by_envoy: true\x1a.(this.ca_file != '') != this.verified_by_envoy\x1ai\n" +
+	"\x1cclient_certificate.crl_files\x12\x18crl_files need a ca_file\x1a/size(this.crl_files) == 0 || this.ca_file != ''\x1a\x9e\x01\n" +
+	" client_certificate.name_suffices\x12;name_suffices goes with verified_by_envoy and id: spiffe_id\x1a=!this.name_suffices || this.verified_by_envoy && this.id == 1\x1a\xf6\x01\n" +
+	" client_certificate.trust_domains\x12Kspiffe_id needs trust_domains, with ca_file just one; other names have none\x1a\x84\x01this.id == 1 ? size(this.trust_domains) > 0 && (this.ca_file == '' || size(this.trust_domains) == 1) : size(this.trust_domains) == 0\"\xb3\x02\n" +
+	"\x14ForwardedCertificate\x12/\n" +
+	"\taddresses\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\xe8\a\"\x06r\x04\x10\x01\x18dR\taddresses\x122\n" +
+	"\n" +
+	"principals\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05\x10\x01\x18\x80\x10R\n" +
+	"principals\x12!\n" +
+	"\aelement\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x18\n" +
+	"R\aelement:\x92\x01\xbaH\x8e\x01\x1a\x8b\x01\n" +
+	"\x0eforwarded.hops\x12Bsay who is trusted with the header: addresses, principals, or both\x1a5size(this.addresses) > 0 || size(this.principals) > 0\"\xf1\x02\n" +
 	"\x06ApiKey\x12A\n" +
 	"\x06header\x18\x01 \x01(\tB)\xbaH&\xd8\x01\x01r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\x06header\x12;\n" +
 	"\x05store\x18\x02 \x01(\v2\x1d.kasbah.config.v1.ApiKeyStoreB\x06\xbaH\x03\xc8\x01\x01R\x05store\x12\x1d\n" +
@@ -3608,10 +3672,10 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"!CLIENT_AUTHENTICATION_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bCLIENT_AUTHENTICATION_BASIC\x10\x01\x12\x1e\n" +
 	"\x1aCLIENT_AUTHENTICATION_POST\x10\x02\x12)\n" +
-	"%CLIENT_AUTHENTICATION_PRIVATE_KEY_JWT\x10\x03*\xe0\x01\n" +
+	"%CLIENT_AUTHENTICATION_PRIVATE_KEY_JWT\x10\x03*\xe3\x01\n" +
 	"\x0fCertificateName\x12 \n" +
-	"\x1cCERTIFICATE_NAME_UNSPECIFIED\x10\x00\x12\x1b\n" +
-	"\x17CERTIFICATE_NAME_SPIFFE\x10\x01\x12\x18\n" +
+	"\x1cCERTIFICATE_NAME_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aCERTIFICATE_NAME_SPIFFE_ID\x10\x01\x12\x18\n" +
 	"\x14CERTIFICATE_NAME_URI\x10\x02\x12\x18\n" +
 	"\x14CERTIFICATE_NAME_DNS\x10\x03\x12\x1a\n" +
 	"\x16CERTIFICATE_NAME_EMAIL\x10\x04\x12 \n" +
