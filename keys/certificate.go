@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -18,6 +19,11 @@ import (
 const (
 	// maxCertificate is the longest text of certificates that is looked at, in bytes.
 	maxCertificate = 64 << 10
+	// maxOneCertificate is the longest certificate that is read, in bytes of DER; most have less than 2 KiB. To read one takes
+	// time and memory before anyone has vouched for it.
+	maxOneCertificate = 16 << 10
+	// maxAttributes is how many attributes a distinguished name may have: pkix writes one in a time that grows with their square.
+	maxAttributes = 100
 	// maxChain is how many certificates one caller may bring.
 	maxChain = 10
 )
@@ -73,9 +79,15 @@ func readCertificates(text string) ([]*x509.Certificate, error) {
 	}
 	var list []*x509.Certificate
 	for _, block := range blocks {
+		if len(block) > maxOneCertificate {
+			return nil, fmt.Errorf("%w: a certificate of %d bytes, longer than the %d that are read", errMalformed, len(block), maxOneCertificate)
+		}
 		certificate, err := x509.ParseCertificate(block)
 		if err != nil {
 			return nil, fmt.Errorf("%w: a certificate that cannot be read", errMalformed) // what is wrong may quote it
+		}
+		if public, ok := certificate.PublicKey.(*rsa.PublicKey); ok && public.N.BitLen() > maxRSABits {
+			return nil, fmt.Errorf("%w: a certificate with an RSA key of %d bits, more than the %d that signatures are verified with", errMalformed, public.N.BitLen(), maxRSABits)
 		}
 		list = append(list, certificate)
 	}
@@ -116,7 +128,11 @@ func readName(raw []byte) (pkix.RDNSequence, error) {
 	if rest, err := asn1.Unmarshal(raw, &name); err != nil || len(rest) > 0 {
 		return nil, fmt.Errorf("%w: a distinguished name that cannot be read", errMalformed)
 	}
+	attributes := 0
 	for _, set := range name {
+		if attributes += len(set); attributes > maxAttributes {
+			return nil, fmt.Errorf("%w: a distinguished name of more than the %d attributes that are read", errMalformed, maxAttributes)
+		}
 		for _, attribute := range set {
 			if text, ok := attribute.Value.(string); !ok || !isPlain(text) {
 				return nil, errCertificateText
