@@ -11,29 +11,38 @@ import (
 // their own, where they push out nothing but each other.
 const maxInactive = 20_000
 
-// inactive remembers for a short time which tokens their servers do not know.
+// inactive remembers for a short time which tokens their servers do not know, or say things of that are refused.
 type inactive struct {
-	until *otter.Cache[cacheKey, time.Time]
-	now   func() time.Time
+	tokens *otter.Cache[cacheKey, inactiveToken]
+	now    func() time.Time
+}
+
+// inactiveToken is why a token is refused, and until when nobody is asked about it.
+type inactiveToken struct {
+	fault error
+	until time.Time
 }
 
 func newInactive(now func() time.Time) (*inactive, error) {
-	until, err := otter.New(&otter.Options[cacheKey, time.Time]{
+	tokens, err := otter.New(&otter.Options[cacheKey, inactiveToken]{
 		MaximumSize: maxInactive, Executor: func(task func()) { task() },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the cache of inactive tokens: %w", err)
 	}
-	return &inactive{until, now}, nil
+	return &inactive{tokens, now}, nil
 }
 
-func (i *inactive) has(key cacheKey) bool {
-	until, ok := i.until.GetIfPresent(key)
-	return ok && i.now().Before(until)
+// fault returns why a token was refused just now; nil where that is not known.
+func (i *inactive) fault(key cacheKey) error {
+	if token, ok := i.tokens.GetIfPresent(key); ok && i.now().Before(token.until) {
+		return token.fault
+	}
+	return nil
 }
 
-func (i *inactive) add(key cacheKey, age time.Duration) {
+func (i *inactive) add(key cacheKey, fault error, age time.Duration) {
 	if age > 0 {
-		i.until.Set(key, i.now().Add(age))
+		i.tokens.Set(key, inactiveToken{fault, i.now().Add(age)})
 	}
 }

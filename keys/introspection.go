@@ -62,8 +62,8 @@ func (p *introspection) authenticate(ctx context.Context, noWait bool, raw strin
 	if principal, ok := p.store.cache.get(key); ok {
 		return principal, nil
 	}
-	if p.store.inactive.has(key) {
-		return nil, errInactive
+	if err := p.store.inactive.fault(key); err != nil {
+		return nil, err
 	}
 	if noWait {
 		return nil, policy.ErrWouldWait
@@ -87,11 +87,15 @@ func (p *introspection) ask(ctx context.Context, key cacheKey, raw string) (*pol
 		return nil, &policy.StageError{Reason: policy.Unavailable, Err: errors.New("asking the introspection server: active is no truth value in its answer")}
 	} else if !active {
 		p.store.answered(p.name, "inactive")
-		p.store.inactive.add(key, p.inactiveAge)
+		p.store.inactive.add(key, errInactive, p.inactiveAge)
 		return nil, errInactive
 	}
 	p.store.answered(p.name, "active")
-	return p.store.cache.verifyOnce(ctx, key, func(now time.Time) (*verified, error) { return p.read(claims, size, now) })
+	principal, err := p.store.cache.verifyOnce(ctx, key, func(now time.Time) (*verified, error) { return p.read(claims, size, now) })
+	if _, _, refused := refusal(err); err != nil && refused {
+		p.store.inactive.add(key, err, p.inactiveAge)
+	}
+	return principal, err
 }
 
 // read holds an active answer to the rules.

@@ -464,3 +464,39 @@ func TestBadIntrospection(t *testing.T) {
 		}
 	}
 }
+
+// A token that its server calls active and our rules refuse is asked about no more often than one that is not active: a client
+// that sends it over and over asks the server nothing.
+func TestRefusedAnswersAreRemembered(t *testing.T) {
+	introspected(t, func(t *testing.T, i *inspected) {
+		for name, c := range map[string]struct {
+			change map[string]any
+			want   policy.Reason
+		}{
+			"audience": {map[string]any{"aud": "other"}, policy.WrongAudience}, "expired": {map[string]any{"exp": 1}, policy.Expired},
+			"early": {map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}, policy.NotYetValid}, "nobody": {map[string]any{"sub": nil}, policy.InvalidClaims},
+		} {
+			i.answer = func(w http.ResponseWriter, token string, _ *http.Request) {
+				answer := goodAnswer(token)
+				for member, value := range c.change {
+					answer[member] = value
+				}
+				writeAnswer(w, answer)
+			}
+			before := i.asked.Load()
+			for range 100 {
+				if got := i.result(name); got != c.want {
+					t.Fatalf("%s: %v, want %v", name, got, c.want)
+				}
+			}
+			if got := i.asked.Load() - before; got != 1 {
+				t.Errorf("%s: %d questions, want 1", name, got)
+			}
+			i.answer = func(w http.ResponseWriter, token string, _ *http.Request) { writeAnswer(w, goodAnswer(token)) }
+			time.Sleep(5 * time.Second)
+			if got := i.result(name); got != policy.NoReason {
+				t.Errorf("%s, 5 s later: %v", name, got)
+			}
+		}
+	})
+}

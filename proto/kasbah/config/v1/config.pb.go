@@ -1620,7 +1620,7 @@ type Introspection struct {
 	// How long an answer about an active token is believed, if the token does not end before. A token that is withdrawn
 	// meanwhile is still accepted. Default 1m.
 	MaxAge *durationpb.Duration `protobuf:"bytes,10,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
-	// How long an answer about a token that is not active is believed. Default 5s.
+	// How long an answer about a token that is not active, or is refused for what the answer says, is believed. Default 5s.
 	InactiveMaxAge *durationpb.Duration `protobuf:"bytes,11,opt,name=inactive_max_age,json=inactiveMaxAge,proto3" json:"inactive_max_age,omitempty"`
 	// How long an answer is waited for. Default 2s.
 	Timeout *durationpb.Duration `protobuf:"bytes,12,opt,name=timeout,proto3" json:"timeout,omitempty"`
