@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/kasbah-authz/kasbah/policy"
@@ -104,6 +105,9 @@ func (p *introspection) read(claims map[string]any, size int, now time.Time) (*v
 	if p.issuer != "" && issuer != p.issuer {
 		return nil, fmt.Errorf("%w: the answer is about a token of another issuer", errIssuer)
 	}
+	if !isAccess(claims) {
+		return nil, fmt.Errorf("%w: the answer is about a token that is no access token", errClaims)
+	}
 	times := claims
 	if _, present := claims["exp"]; !present { // RFC 7662, section 2.2: it may be absent
 		times = maps.Clone(claims)
@@ -121,6 +125,19 @@ func (p *introspection) read(claims map[string]any, size int, now time.Time) (*v
 		accepted.expires = end // when the server is asked again
 	}
 	return accepted, nil
+}
+
+// isAccess reports whether an answer is about an access token. Servers know refresh tokens too (RFC 7662, section 2.1), which live
+// long and are for the server alone. Ory Hydra says so in token_use, Keycloak in typ.
+func isAccess(claims map[string]any) bool {
+	for _, member := range [...]string{"token_use", "typ", "token_type"} {
+		kind, _ := claims[member].(string)
+		switch strings.TrimSuffix(strings.ToLower(kind), "_token") {
+		case "refresh", "offline", "id", "logout":
+			return false
+		}
+	}
+	return true
 }
 
 // isToken68 reports whether text is a token as the Bearer scheme has it (b64token, RFC 6750, section 2.1).

@@ -147,6 +147,10 @@ func TestIntrospectionAnswers(t *testing.T) {
 			"500": {500, "", policy.Unavailable}, "204": {204, "", policy.Unavailable}, "302": {302, "", policy.Unavailable},
 			"expired": {200, change("exp", 1), policy.Expired}, "exp is a text": {200, change("exp", "1"), policy.InvalidClaims}, "not yet": {200, change("nbf", time.Now().Add(time.Hour).Unix()), policy.NotYetValid},
 			"another audience": {200, change("aud", "other"), policy.WrongAudience}, "no audience": {200, change("aud", nil), policy.WrongAudience},
+			"a refresh token of Hydra": {200, change("token_use", "refresh_token"), policy.InvalidClaims}, "an access token of Hydra": {200, change("token_use", "access_token"), policy.NoReason},
+			"a refresh token of Keycloak": {200, change("typ", "Refresh"), policy.InvalidClaims}, "an offline token": {200, change("typ", "Offline"), policy.InvalidClaims},
+			"an ID token": {200, change("typ", "ID"), policy.InvalidClaims}, "an access token of Keycloak": {200, change("typ", "Bearer"), policy.NoReason},
+			"a refresh token by its type": {200, change("token_type", "refresh_token"), policy.InvalidClaims}, "an access token by its type": {200, change("token_type", "Bearer"), policy.NoReason},
 			"no subject": {200, change("sub", nil), policy.InvalidClaims}, "sub is a number": {200, change("sub", 7), policy.InvalidClaims},
 		} {
 			n++
