@@ -3,6 +3,7 @@ package keys
 import (
 	"crypto/ecdsa"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -24,6 +25,7 @@ type decryptionKey struct {
 	id        string // the token's `kid`; empty: that of a token without one
 	algorithm jose.KeyAlgorithm
 	private   any // *rsa.PrivateKey or *ecdsa.PrivateKey
+	digest    [sha256.Size]byte
 }
 
 // decryptionKeys reads a provider's keys.
@@ -47,7 +49,7 @@ func decryptionKeys(messages []*configv1.DecryptionKey, files Files) ([]decrypti
 				return nil, &policy.FieldError{Field: field + ".id", Err: errors.New("each of several keys needs an id of its own, which is the token's kid")}
 			}
 		}
-		all = append(all, decryptionKey{message.GetId(), jose.KeyAlgorithm(message.GetAlgorithm()), private})
+		all = append(all, decryptionKey{message.GetId(), jose.KeyAlgorithm(message.GetAlgorithm()), private, sha256.Sum256([]byte(text))})
 	}
 	return all, nil
 }

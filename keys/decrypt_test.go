@@ -99,8 +99,12 @@ func TestEncryptedTokens(t *testing.T) {
 		"another id": {seal(t, good, to(&curve.PublicKey, "no", jose.ECDH_ES_A256KW), nil), policy.UnknownKey}, "no id": {seal(t, good, to(&curve.PublicKey, "", jose.ECDH_ES_A256KW), nil), policy.UnknownKey},
 		"another algorithm": {seal(t, good, to(&curve.PublicKey, "ec", jose.ECDH_ES), nil), policy.UnknownKey}, "RSA1_5": {seal(t, good, to(&modulus.PublicKey, "rsa", jose.RSA1_5), nil), policy.UnknownKey},
 		"compressed": {seal(t, good, ec, func(o *jose.EncrypterOptions) { o.Compression = jose.DEFLATE }), policy.MalformedCredential}, "no cty": {seal(t, good, ec, func(o *jose.EncrypterOptions) { o.ExtraHeaders = nil }), policy.MalformedCredential},
-		"crit": {header(`{"alg":"ECDH-ES+A256KW","enc":"A256GCM","kid":"ec","cty":"JWT","crit":["exp"]}`), policy.MalformedCredential}, "alg twice": {header(`{"alg":"ECDH-ES+A256KW","alg":"dir"}`), policy.MalformedCredential},
-		"no header": {header(``), policy.MalformedCredential}, "an odd enc": {header(`{"alg":"ECDH-ES+A256KW","enc":"x","kid":"ec","cty":"JWT"}`), policy.MalformedCredential},
+		"crit": {header(`{"alg":"ECDH-ES+A256KW","enc":"A256GCM","kid":"ec","cty":"JWT","crit":["exp"]}`), policy.MalformedCredential}, "PBES2": {header(`{"alg":"PBES2-HS256+A128KW","enc":"A256GCM","kid":"ec","cty":"JWT","p2s":"AAAA","p2c":2147483647}`), policy.MalformedCredential},
+		"PBES2 without p2c": {header(`{"alg":"PBES2-HS256+A128KW","enc":"A256GCM","kid":"ec","cty":"JWT"}`), policy.UnknownKey}, "dir": {header(`{"alg":"dir","enc":"A256GCM","kid":"ec","cty":"JWT"}`), policy.UnknownKey},
+		"nested JSON":           {header(`{"alg":"ECDH-ES+A256KW","enc":"A256GCM","kid":"ec","cty":"JWT","epk":` + strings.Repeat(`{"a":`, 1000) + "1" + strings.Repeat("}", 1000) + `}`), policy.MalformedCredential},
+		"a point off the curve": {header(`{"alg":"ECDH-ES+A256KW","enc":"A256GCM","kid":"ec","cty":"JWT","epk":{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE"}}`), policy.InvalidSignature},
+		"alg twice":             {header(`{"alg":"ECDH-ES+A256KW","alg":"dir"}`), policy.MalformedCredential},
+		"no header":             {header(``), policy.MalformedCredential}, "an odd enc": {header(`{"alg":"ECDH-ES+A256KW","enc":"x","kid":"ec","cty":"JWT"}`), policy.MalformedCredential},
 		"altered": {sealed[:len(sealed)-3] + "AAA", policy.InvalidSignature}, "cut": {sealed[:strings.LastIndexByte(sealed, '.')+1], policy.InvalidSignature}, "an odd letter": {sealed + "=", policy.MalformedCredential}, "dots": {"....", policy.MalformedCredential},
 	} {
 		got := reason(t, auth, c.token)
@@ -108,6 +112,15 @@ func TestEncryptedTokens(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
+	// What was opened with a key that is replaced is not remembered past it.
+	texts["EC"] = pemOf(t, other)
+	if provider, err = f.store.Provider(cfg, files); err != nil {
+		t.Fatal(err)
+	}
+	if got := reason(t, keys.NewAuthenticator([]*keys.Provider{provider}), sealed); got != policy.InvalidSignature {
+		t.Errorf("after its key was replaced: %v", got)
+	}
+	texts["EC"] = pemOf(t, curve)
 	plain := keys.NewAuthenticator([]*keys.Provider{compile(t, f.store, config("corp", f.issuer.JWKS()))})
 	if got := reason(t, plain, sealed); got != policy.MalformedCredential {
 		t.Errorf("a provider without keys: %v", got)

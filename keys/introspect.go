@@ -93,6 +93,23 @@ func (s *Store) introspectionServer(cfg *configv1.Provider, files Files) (*intro
 	return server, nil
 }
 
+// keys are those that its answers are signed with; none for plain ones.
+func (i *introspectionServer) keys() []keySource {
+	if i.signed == nil {
+		return nil
+	}
+	return i.signed.sources
+}
+
+// generation changes whenever these keys do, so that no answer is remembered that they do not vouch for any more.
+func (i *introspectionServer) generation() uint64 {
+	if i.signed == nil {
+		return 0
+	}
+	generation, _ := i.signed.generation()
+	return generation
+}
+
 func (i *introspectionServer) readKey(message *configv1.Secret, files Files) error {
 	text, err := files.Secret(message)
 	if err != nil {

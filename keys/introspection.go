@@ -59,7 +59,7 @@ func (p *introspection) authenticate(ctx context.Context, noWait bool, raw strin
 	if !isToken68(raw) {
 		return nil, fmt.Errorf("%w: no token of the form that RFC 6750, section 2.1, has", errMalformed)
 	}
-	key := cacheKey{provider: p.digest, credential: sha256.Sum256([]byte(raw))}
+	key := cacheKey{provider: p.digest, generation: p.server.generation(), credential: sha256.Sum256([]byte(raw))}
 	if principal, ok := p.store.cache.get(key); ok {
 		return principal, nil
 	}
@@ -168,7 +168,7 @@ func (s *Store) introspectionProvider(cfg *configv1.Provider, files Files) (*int
 	if p.server, err = s.introspectionServer(cfg, files); err != nil {
 		return nil, err
 	}
-	if p.digest, err = digest(cfg); err != nil {
+	if p.digest, err = digest(cfg, p.server.keys(), nil); err != nil {
 		return nil, err
 	}
 	return p, nil

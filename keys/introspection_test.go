@@ -21,6 +21,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/kasbah-authz/kasbah/keys"
 	"github.com/kasbah-authz/kasbah/keys/keystest"
@@ -428,6 +429,52 @@ func TestSignedIntrospection(t *testing.T) {
 		}
 	}, func(m *configv1.Introspection) {
 		m.Signed = &configv1.SignedAnswers{Issuer: issuerName, Algorithms: []string{"RS256"}, Jwks: &configv1.Jwks{Source: &configv1.Jwks_Url{Url: keysURL}}}
+	})
+}
+
+// A signed answer is remembered as long as its key is the server's: one whose key was taken out is asked for anew.
+func TestSignedAnswersEndWithTheirKey(t *testing.T) {
+	wrap := func(by *keystest.Issuer) func(http.ResponseWriter, string, *http.Request) {
+		return func(w http.ResponseWriter, token string, _ *http.Request) {
+			_, _ = io.WriteString(w, by.TokenWithHeader(keystest.Claims{Extra: map[string]any{
+				"aud": "kasbah", "sub": nil, "exp": nil, "token_introspection": goodAnswer(token),
+			}}, map[string]any{"typ": "token-introspection+jwt"}))
+		}
+	}
+	asked := func(t *testing.T, i *inspected, when string, want int32) {
+		t.Helper()
+		if got := i.result("alice"); got != policy.NoReason || i.asked.Load() != want {
+			t.Errorf("%s: %v after %d questions, want %d", when, got, i.asked.Load(), want)
+		}
+	}
+	introspected(t, func(t *testing.T, i *inspected) { // keys that are fetched
+		i.answer = wrap(i.issuer)
+		asked(t, i, "first", 1)
+		asked(t, i, "remembered", 1)
+		i.issuer.Rotate()
+		i.issuer.Rotate()
+		time.Sleep(time.Minute)
+		if got := i.result("bob"); got != policy.NoReason { // whose answer makes the new keys be fetched
+			t.Errorf("another token: %v", got)
+		}
+		asked(t, i, "with other keys", 3)
+		asked(t, i, "remembered again", 3)
+	}, func(m *configv1.Introspection) {
+		m.MaxAge = durationpb.New(time.Hour)
+		m.Signed = &configv1.SignedAnswers{Issuer: issuerName, Algorithms: []string{"RS256"}, Jwks: &configv1.Jwks{Source: &configv1.Jwks_Url{Url: keysURL}}}
+	})
+	introspected(t, func(t *testing.T, i *inspected) { // keys of a file
+		document := i.issuer.JWKS()
+		i.files.Read = func(string) ([]byte, error) { return document, nil }
+		i.cfg.GetIntrospection().Signed = &configv1.SignedAnswers{Issuer: issuerName, Algorithms: []string{"RS256"}, Jwks: &configv1.Jwks{Source: &configv1.Jwks_File{File: "keys.json"}}}
+		i.auth, i.answer = keys.NewAuthenticator([]*keys.Provider{i.provider()}), wrap(i.issuer)
+		asked(t, i, "first", 1)
+		i.auth = keys.NewAuthenticator([]*keys.Provider{i.provider()})
+		asked(t, i, "loaded anew", 1)
+		elsewhere := newIssuer(t, issuerName, time.Now)
+		document, i.answer = elsewhere.JWKS(), wrap(elsewhere)
+		i.auth = keys.NewAuthenticator([]*keys.Provider{i.provider()})
+		asked(t, i, "with another file", 2)
 	})
 }
 

@@ -64,7 +64,7 @@ func (s *Store) jwtProvider(cfg *configv1.Provider, files Files) (*jwtProvider, 
 	if err := s.issuersOf(p, token, files); err != nil {
 		return nil, err
 	}
-	if p.digest, err = digest(cfg, p.sources...); err != nil {
+	if p.digest, err = digest(cfg, p.sources, p.decryption); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -210,7 +210,7 @@ func isURL(text string) bool {
 
 // digest identifies a provider in the cache: its whole configuration, and the keys that never change. The
 // generation of remote sets stands beside it.
-func digest(cfg *configv1.Provider, sources ...keySource) (sum [sha256.Size]byte, err error) {
+func digest(cfg *configv1.Provider, sources []keySource, decryption []decryptionKey) (sum [sha256.Size]byte, err error) {
 	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(cfg)
 	if err != nil {
 		return sum, &policy.FieldError{Field: "name", Err: err}
@@ -221,6 +221,9 @@ func digest(cfg *configv1.Provider, sources ...keySource) (sum [sha256.Size]byte
 		if fixed, ok := source.(static); ok {
 			input = append(input, fixed.set.digest[:]...)
 		}
+	}
+	for _, key := range decryption { // the configuration has their number
+		input = append(input, key.digest[:]...)
 	}
 	return sha256.Sum256(input), nil
 }

@@ -41,8 +41,8 @@ func (p *Provider) sources() []keySource {
 	switch {
 	case p.jwt != nil:
 		return p.jwt.sources
-	case p.introspection != nil && p.introspection.server.signed != nil:
-		return p.introspection.server.signed.sources
+	case p.introspection != nil:
+		return p.introspection.server.keys()
 	}
 	return nil
 }
