@@ -20,6 +20,9 @@ import (
 // authenticated.
 var contentEncryptions = []jose.ContentEncryption{jose.A128GCM, jose.A192GCM, jose.A256GCM, jose.A128CBC_HS256, jose.A192CBC_HS384, jose.A256CBC_HS512}
 
+// maxDecryptionBits bounds the time of one decryption, which anyone can ask for and which grows with the cube of the modulus.
+const maxDecryptionBits = 4096
+
 // decryptionKey is a private key that tokens are encrypted for.
 type decryptionKey struct {
 	id        string // the token's `kid`; empty: that of a token without one
@@ -65,8 +68,8 @@ func readDecryptionKey(text, algorithm string) (any, error) {
 	}
 	switch private := private.(type) {
 	case *rsa.PrivateKey:
-		if bits := private.N.BitLen(); bits < minRSABits || bits > maxRSABits {
-			return nil, fmt.Errorf("an RSA modulus of %d bits, and only %d to %d are taken", bits, minRSABits, maxRSABits)
+		if bits := private.N.BitLen(); bits < minRSABits || bits > maxDecryptionBits {
+			return nil, fmt.Errorf("an RSA modulus of %d bits, and only %d to %d are taken", bits, minRSABits, maxDecryptionBits)
 		}
 		if strings.HasPrefix(algorithm, "RSA-") {
 			return private, nil

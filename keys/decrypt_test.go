@@ -66,7 +66,11 @@ func TestEncryptedTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := map[string]string{"EC": pemOf(t, curve), "RSA": pemOf(t, modulus)}
+	large, err := rsa.GenerateMultiPrimeKey(rand.Reader, 5, 4104) //nolint:staticcheck // SA1019: the only one of this size that is made in no time
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{"EC": pemOf(t, curve), "RSA": pemOf(t, modulus), "large": pemOf(t, large)}
 	files := keys.Files{Secret: func(s *configv1.Secret) (string, error) { return texts[s.GetEnv()], nil }}
 	key := func(id, algorithm, name string) *configv1.DecryptionKey {
 		return &configv1.DecryptionKey{Id: id, Algorithm: algorithm, Key: &configv1.Secret{Source: &configv1.Secret_Env{Env: name}}}
@@ -126,7 +130,7 @@ func TestEncryptedTokens(t *testing.T) {
 		t.Errorf("a provider without keys: %v", got)
 	}
 	for name, list := range map[string][]*configv1.DecryptionKey{
-		"key": {key("a", "RSA-OAEP", "EC")}, "id": {key("", "ECDH-ES", "EC"), key("", "RSA-OAEP", "RSA")}, "key ": {key("a", "ECDH-ES", "no such")},
+		"key": {key("a", "RSA-OAEP", "EC")}, "id": {key("", "ECDH-ES", "EC"), key("", "RSA-OAEP", "RSA")}, "key ": {key("a", "ECDH-ES", "no such")}, "key  ": {key("a", "RSA-OAEP", "large")},
 	} {
 		cfg.GetJwt().Decryption = list
 		var field *policy.FieldError
