@@ -110,6 +110,8 @@ func (l *location) read(req *policy.Request) (string, error) {
 	switch {
 	case count == 0:
 		return "", errMissing
+	case count == 1 && credential == "" && l.place == inCookie:
+		return "", errMissing // a browser goes on sending a cookie that a server emptied when the user logged out
 	case count > 1:
 		return "", fmt.Errorf("%w: %d credentials where one is meant", errMalformed, count)
 	case credential == "":
@@ -168,7 +170,7 @@ func cookie(headers policy.Headers, name string) (value string, count int) {
 			continue
 		}
 		for pair := range strings.SplitSeq(headers[i].Value, ";") {
-			n, v, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
+			n, v, ok := cutCookie(pair)
 			if !ok || n != name {
 				continue
 			}
@@ -179,6 +181,13 @@ func cookie(headers policy.Headers, name string) (value string, count int) {
 		}
 	}
 	return value, count
+}
+
+// cutCookie returns a cookie's name and value. Spaces before the equals sign, which no browser writes, are no part of the name,
+// because readers take them away.
+func cutCookie(pair string) (name, value string, ok bool) {
+	name, value, ok = strings.Cut(strings.Trim(pair, " \t"), "=")
+	return strings.TrimRight(name, " \t"), value, ok
 }
 
 // parameter returns the value of the first query parameter of that name, and how many there are. A name counts as the

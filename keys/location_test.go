@@ -55,6 +55,12 @@ func TestLocations(t *testing.T) {
 		},
 		"two cookies":         {headers: policy.Headers{{Name: "cookie", Value: "session=" + token + "; session="}}, want: policy.MalformedCredential},
 		"two lines of one":    {headers: policy.Headers{{Name: "cookie", Value: "session=x"}, {Name: "cookie", Value: "session=" + token}}, want: policy.MalformedCredential},
+		"a space in its name": {headers: policy.Headers{{Name: "cookie", Value: "session =" + token + "; a=1"}}, set: []policy.Mutation{{Name: "cookie", Value: "a=1"}}},
+		"a second, disguised": {headers: policy.Headers{{Name: "cookie", Value: "session=" + token + "; session\t =" + token}}, want: policy.MalformedCredential},
+		"an empty cookie":     {headers: policy.Headers{{Name: "cookie", Value: "session="}}, want: policy.MissingCredential},
+		"an empty one, more":  {headers: policy.Headers{{Name: "cookie", Value: "session=; a=1"}, {Name: "x-token", Value: token}}, set: []policy.Mutation{{Name: "cookie", Value: "a=1"}}},
+		"two empty cookies":   {headers: policy.Headers{{Name: "cookie", Value: "session=; session="}}, want: policy.MalformedCredential},
+		"a cookie of a space": {headers: policy.Headers{{Name: "cookie", Value: "session= ; a=1"}}, want: policy.MissingCredential},
 		"a longer name":       {headers: policy.Headers{{Name: "cookie", Value: "session2=" + token + "; Session=" + token}}, want: policy.MissingCredential},
 		"an odd other cookie": {headers: policy.Headers{{Name: "cookie", Value: "a=\xff; session=" + token}}, want: policy.MalformedCredential},
 		"a parameter":         {query: "a=1&access_token=" + token, params: []string{"access_token"}},
@@ -131,6 +137,17 @@ func TestAnonymous(t *testing.T) {
 	provider := compile(t, f.store, config("corp", f.issuer.JWKS()))
 	elsewhere := newIssuer(t, "https://elsewhere.test", f.Now)
 	auth := keys.NewAuthenticator([]*keys.Provider{provider}, keys.Demand{Anonymous: "guest"})
+	sessions := config("corp", f.issuer.JWKS())
+	sessions.From = []*configv1.Location{{Place: &configv1.Location_Cookie{Cookie: "session"}}}
+	browsers := keys.NewAuthenticator([]*keys.Provider{compile(t, f.store, sessions)}, keys.Demand{Anonymous: "guest"})
+	for cookies, want := range map[string]policy.Verdict{
+		"session=": policy.Passed, "a=1": policy.Passed, "session=x": policy.Denied, `session=""`: policy.Denied, "session=; session=": policy.Denied,
+	} {
+		outcome, err := browsers.Evaluate(t.Context(), withHeader("cookie", cookies), &policy.Principal{})
+		if err != nil || outcome.Verdict != want || want == policy.Passed && !outcome.Principal.Anonymous() {
+			t.Errorf("the cookies %s: %+v, %v", cookies, outcome, err)
+		}
+	}
 	for name, c := range map[string]struct {
 		token string
 		want  string // the principal's id; empty: denied

@@ -53,7 +53,7 @@ func (w *withheld) from(req *policy.Request, outcome *policy.Outcome) error {
 	}
 	if len(w.cookies) > 0 {
 		if err := rewrite(req, outcome, "cookie", ";", "; ", func(pair string) bool {
-			name, _, ok := strings.Cut(pair, "=")
+			name, _, ok := cutCookie(pair)
 			return ok && slices.Contains(w.cookies, name)
 		}); err != nil {
 			return err
