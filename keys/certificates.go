@@ -80,12 +80,7 @@ const (
 
 // remember returns the principal of a certificate, verified now or not long ago with the same authorities and lists.
 func (c *certificates) remember(ctx context.Context, kind uint64, principal, text string, read func() (*shown, error)) (*policy.Principal, error) {
-	sum := sha256.New()
-	sum.Write(binary.BigEndian.AppendUint64(nil, uint64(len(principal))))
-	sum.Write([]byte(principal))
-	sum.Write([]byte(text))
-	key := cacheKey{provider: c.digest, generation: kind}
-	sum.Sum(key.credential[:0])
+	key := certificateKey(c.digest, kind, principal, text)
 	if principal, ok := c.store.cache.get(key); ok {
 		return principal, nil
 	}
@@ -96,6 +91,17 @@ func (c *certificates) remember(ctx context.Context, kind uint64, principal, tex
 		}
 		return c.accept(s, len(text), now)
 	})
+}
+
+// certificateKey names one evidence of one provider in the cache.
+func certificateKey(provider [sha256.Size]byte, kind uint64, principal, text string) cacheKey {
+	sum := sha256.New()
+	sum.Write(binary.BigEndian.AppendUint64(nil, uint64(len(principal))))
+	sum.Write([]byte(principal))
+	sum.Write([]byte(text))
+	key := cacheKey{provider: provider, generation: kind}
+	sum.Sum(key.credential[:0])
+	return key
 }
 
 // accept returns the principal of what was shown, if it is all that it must be.

@@ -2,14 +2,11 @@ package keys
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
-
-	"pgregory.net/rapid"
 )
 
 // modulus is a number of that many bits, all of them one. It is no product of two primes; whether a key is taken
@@ -176,27 +173,4 @@ func members(count int) string {
 		fmt.Fprintf(&text, `"%d":0,`, i)
 	}
 	return text.String() + `"x":0`
-}
-
-// Different inputs have different cache keys, however their parts are cut.
-func TestCacheKeysDiffer(t *testing.T) {
-	type input struct {
-		provider, token string
-		generation      uint64
-	}
-	draw := rapid.Custom(func(t *rapid.T) input {
-		text := rapid.StringMatching(`[ab|.]{0,3}`)
-		return input{text.Draw(t, "provider"), text.Draw(t, "token"), rapid.Uint64Range(0, 3).Draw(t, "generation")}
-	})
-	key := func(in input) cacheKey {
-		return cacheKey{sha256.Sum256([]byte(in.provider)), in.generation, sha256.Sum256([]byte(in.token))}
-	}
-	rapid.Check(t, func(t *rapid.T) {
-		for range 1000 {
-			a, b := draw.Draw(t, "a"), draw.Draw(t, "b")
-			if (a == b) != (key(a) == key(b)) {
-				t.Fatalf("%+v and %+v", a, b)
-			}
-		}
-	})
 }
