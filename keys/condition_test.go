@@ -31,6 +31,9 @@ func TestRequiredClaims(t *testing.T) {
 		"in an array":     {&configv1.RequiredClaim{Path: "groups", Values: []string{"b"}}, map[string]any{"groups": []any{"a", "b"}}, policy.NoReason},
 		"not in an array": {&configv1.RequiredClaim{Path: "groups", Values: []string{"c"}}, map[string]any{"groups": []any{"a", []any{"c"}}}, policy.InvalidClaims},
 		"an object":       {&configv1.RequiredClaim{Path: "groups", Values: []string{"a"}}, map[string]any{"groups": map[string]any{"a": true}}, policy.InvalidClaims},
+		"more behind it":  {&configv1.RequiredClaim{Path: "email", Values: []string{"a@acme.example"}}, map[string]any{"email": "a@acme.example@evil.example"}, policy.InvalidClaims}, // oauth2-proxy CVE-2026-40574
+		"more before it":  {&configv1.RequiredClaim{Path: "email", Values: []string{"a@acme.example"}}, map[string]any{"email": "evil@a@acme.example"}, policy.InvalidClaims},
+		"another case":    {&configv1.RequiredClaim{Path: "email", Values: []string{"a@acme.example"}}, map[string]any{"email": "A@acme.example"}, policy.InvalidClaims},
 		"true":            {&configv1.RequiredClaim{Path: "ok", Values: []string{"true"}}, map[string]any{"ok": true}, policy.NoReason},
 		"false":           {&configv1.RequiredClaim{Path: "ok", Values: []string{"true"}}, map[string]any{"ok": false}, policy.InvalidClaims},
 		"a number":        {&configv1.RequiredClaim{Path: "level", Values: []string{"3"}}, map[string]any{"level": 3}, policy.NoReason},
