@@ -2,7 +2,9 @@ package server_test
 
 import (
 	"crypto/tls"
+	"io"
 	"maps"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -172,6 +174,67 @@ func TestTLSThatDoesNotLoad(t *testing.T) {
 			s, err := servertest.New(t, servertest.Options{Files: files})
 			if err == nil || !strings.Contains(err.Error(), servertest.ConfigFile+":2:") {
 				t.Errorf("%s is %q: New: server %t, %v; want a finding at line 2, where %s is", file, text, s != nil, err, field)
+			}
+		}
+	}
+}
+
+// fragments cuts the first record that is written, the ClientHello, into records of a few bytes.
+type fragments struct {
+	net.Conn
+	done bool
+}
+
+func (f *fragments) Write(data []byte) (int, error) {
+	if f.done || len(data) < 5 {
+		return f.Conn.Write(data)
+	}
+	f.done = true
+	var cut []byte
+	for rest := data[5:]; len(rest) > 0; {
+		size := min(len(rest), 7)
+		cut = append(append(cut, data[0], data[1], data[2], 0, byte(size)), rest[:size]...)
+		rest = rest[size:]
+	}
+	if _, err := f.Conn.Write(cut); err != nil {
+		return 0, err
+	}
+	return len(data), nil
+}
+
+// TestNoNameOpensTheDoor: whatever name a client asks for, or none, and in however many pieces it says so, it must show a certificate
+// (THREATS a.7, Traefik CVE-2026-32305, -53622, CVE-2022-23632).
+func TestNoNameOpensTheDoor(t *testing.T) {
+	ours := servertest.NewAuthority(t)
+	s := servertest.Start(t, servertest.Options{Files: tlsFiles(t, ours, mutual), TLS: ours.Client(ours, "envoy")})
+	settings := func(config *tls.Config, name string, version uint16) *tls.Config {
+		config.ServerName, config.MaxVersion, config.NextProtos = name, version, []string{"h2"}
+		config.InsecureSkipVerify = true // it is the server who is tested
+		return config
+	}
+	greeted := func(config *tls.Config, cut bool) bool {
+		conn, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		client := tls.Client(&fragments{Conn: conn, done: !cut}, config)
+		if _, err := client.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")); err != nil {
+			return false
+		}
+		frame := make([]byte, 9) // the server's settings
+		_, err = io.ReadFull(client, frame)
+		return err == nil
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, name := range []string{"", "kasbah", "KASBAH.", "other.example", "127.0.0.1", "xn--a", strings.Repeat("a.", 100) + "example"} {
+			for _, cut := range []bool{false, true} {
+				if !greeted(settings(ours.Client(ours, "envoy"), name, version), cut) {
+					t.Errorf("%q, cut %t, TLS %x: our certificate is refused", name, cut, version)
+				}
+				if greeted(settings(ours.Client(nil), name, version), cut) {
+					t.Errorf("%q, cut %t, TLS %x: let in without a certificate", name, cut, version)
+				}
 			}
 		}
 	}
