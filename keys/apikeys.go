@@ -229,9 +229,11 @@ func newAPIKeyEntry(provider string, message *configv1.ApiKeyEntry) (*apiKeyEntr
 			Roles: message.GetRoles(), Scopes: message.GetScopes(), Expires: until,
 			Claims: map[string]any{"key_id": message.GetId()},
 		}}
-		if n, err := hex.Decode(secret.digest[:], []byte(secretMessage.GetSha256())); err != nil || n != sha256.Size {
+		digest, err := hex.DecodeString(secretMessage.GetSha256())
+		if err != nil || len(digest) != sha256.Size {
 			return nil, &policy.FieldError{Field: field + ".sha256", Err: errors.New("no SHA-256 in hexadecimal")}
 		}
+		secret.digest = [sha256.Size]byte(digest)
 		entry.secrets = append(entry.secrets, secret)
 	}
 	return entry, nil
