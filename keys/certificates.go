@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -59,7 +60,9 @@ func (c *certificates) authenticate(ctx context.Context, req *policy.Request) (*
 	case peer.Certificate == "" && peer.Principal == "":
 		return nil, errMissing
 	case peer.Certificate == "" && c.nameAlone:
-		return c.remember(ctx, nameEvidence, "", peer.Principal, func() (*shown, error) { return &shown{uris: []string{peer.Principal}}, nil })
+		return c.remember(ctx, nameEvidence, "", peer.Principal, func() (*shown, error) {
+			return &shown{uris: []string{strings.Clone(peer.Principal)}}, nil
+		})
 	case peer.Certificate == "":
 		return nil, errCertificateWithheld
 	case len(peer.Certificate) > maxCertificate:

@@ -167,7 +167,7 @@ func (e *forwardedElement) certificate() (*shown, error) {
 		if e.hasChain {
 			return nil, forwardedFault("a Chain without a Cert")
 		}
-		return &shown{uris: e.uris, dns: e.dns, fingerprint: e.hash}, nil
+		return &shown{uris: cloned(e.uris), dns: cloned(e.dns), fingerprint: strings.Clone(e.hash)}, nil
 	}
 	list, err := readCertificates(e.cert)
 	if err != nil {
@@ -191,6 +191,14 @@ func (e *forwardedElement) certificate() (*shown, error) {
 		}
 	}
 	return s, nil
+}
+
+// cloned copies texts out of the request, whose memory must not be kept with what is remembered.
+func cloned(texts []string) []string {
+	for i := range texts {
+		texts[i] = strings.Clone(texts[i])
+	}
+	return texts
 }
 
 func forwardedFault(what string) error {

@@ -69,6 +69,7 @@ func (p *introspection) authenticate(ctx context.Context, noWait bool, raw strin
 	if noWait {
 		return nil, policy.ErrWouldWait
 	}
+	raw = strings.Clone(raw) // the question may outlive the request, and its memory
 	return p.questions.join(ctx, p.store, key, func(ctx context.Context) (*policy.Principal, error) {
 		return p.ask(ctx, key, raw)
 	})
