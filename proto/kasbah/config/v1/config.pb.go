@@ -476,7 +476,7 @@ type RevocationStore_File struct {
 
 func (*RevocationStore_File) isRevocationStore_Source() {}
 
-// Server is the process: its listeners, its limits and its log. A change of `listen`, `admin`, `connection`
+// Server is the process: its listeners, its limits and its log. A change of `listen`, `admin`, `public`, `connection`
 // or `reflection` is taken at the next start; a reload that finds one says so.
 type Server struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -506,8 +506,11 @@ type Server struct {
 	Log *Log `protobuf:"bytes,10,opt,name=log,proto3" json:"log,omitempty"`
 	// The cache of verified credentials.
 	CredentialCache *CredentialCache `protobuf:"bytes,11,opt,name=credential_cache,json=credentialCache,proto3" json:"credential_cache,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The address of the public service over HTTP, "host:port", for what other services ask of Kasbah itself. It has what the
+	// documentation of a feature says that it has, and answers 404 otherwise. Put TLS before it. Absent: there is none.
+	Public        string `protobuf:"bytes,12,opt,name=public,proto3" json:"public,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Server) Reset() {
@@ -615,6 +618,13 @@ func (x *Server) GetCredentialCache() *CredentialCache {
 		return x.CredentialCache
 	}
 	return nil
+}
+
+func (x *Server) GetPublic() string {
+	if x != nil {
+		return x.Public
+	}
+	return ""
 }
 
 // Tls is the certificate that the gRPC service shows, and whom it asks for one. The files are
@@ -3292,7 +3302,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\"A\n" +
 	"\x0fRevocationStore\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa7\x06\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\x87\a\n" +
 	"\x06Server\x12\x8d\x01\n" +
 	"\x06listen\x18\x01 \x01(\tBu\xbaHr\xba\x01l\n" +
 	"\x0elisten.address\x12!must be host:port or unix:///path\x1a7this.startsWith('unix:///') || this.isHostAndPort(true)\xd8\x01\x01R\x06listen\x12s\n" +
@@ -3313,7 +3323,9 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x10decision_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<*\x00R\x0fdecisionTimeout\x12'\n" +
 	"\x03log\x18\n" +
 	" \x01(\v2\x15.kasbah.config.v1.LogR\x03log\x12L\n" +
-	"\x10credential_cache\x18\v \x01(\v2!.kasbah.config.v1.CredentialCacheR\x0fcredentialCache\"\x9e\x02\n" +
+	"\x10credential_cache\x18\v \x01(\v2!.kasbah.config.v1.CredentialCacheR\x0fcredentialCache\x12^\n" +
+	"\x06public\x18\f \x01(\tBF\xbaHC\xba\x01=\n" +
+	"\x0epublic.address\x12\x11must be host:port\x1a\x18this.isHostAndPort(true)\xd8\x01\x01R\x06public\"\x9e\x02\n" +
 	"\x03Tls\x12$\n" +
 	"\tcert_file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bcertFile\x12\"\n" +
 	"\bkey_file\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\akeyFile\x12$\n" +
