@@ -19,7 +19,7 @@ func fillDefaults(c *configv1.Config) {
 	if c.Replay == nil {
 		c.Replay = &configv1.Replay{}
 	}
-	orValue(&c.Replay.MaxEntries, 1_000_000)
+	fillReplay(c.Replay)
 	for _, provider := range c.Providers {
 		if jwt := provider.GetJwt(); jwt != nil {
 			fillJWT(jwt)
@@ -106,6 +106,15 @@ func fillProof(proof *configv1.Proof) {
 		if dpop.Nonce != nil {
 			orDuration(&dpop.Nonce.MaxAge, 5*time.Minute)
 		}
+	}
+}
+
+func fillReplay(replay *configv1.Replay) {
+	orValue(&replay.MaxEntries, 1_000_000)
+	if redis := replay.GetRedis(); redis != nil {
+		orValue(&redis.Prefix, "kasbah:")
+		orValue(&replay.OnFailure, configv1.ReplayFailure_REPLAY_FAILURE_REFUSE)
+		orDuration(&replay.Timeout, 250*time.Millisecond)
 	}
 }
 

@@ -338,7 +338,7 @@ type Config struct {
 	// Where it stands which credentials were withdrawn before their end.
 	Revocations *RevocationStore `protobuf:"bytes,5,opt,name=revocations,proto3" json:"revocations,omitempty"`
 	// Where it is remembered which proofs of possession were used.
-	Replay        *Replay `protobuf:"bytes,20,opt,name=replay,proto3" json:"replay,omitempty"`
+	Replay        *Replay `protobuf:"bytes,30,opt,name=replay,proto3" json:"replay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -485,7 +485,7 @@ type RevocationStore_File struct {
 
 func (*RevocationStore_File) isRevocationStore_Source() {}
 
-// Server is the process: its listeners, its limits and its log. A change of `listen`, `admin`, `connection`
+// Server is the process: its listeners, its limits and its log. A change of `listen`, `admin`, `public`, `connection`
 // or `reflection` is taken at the next start; a reload that finds one says so.
 type Server struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -515,8 +515,11 @@ type Server struct {
 	Log *Log `protobuf:"bytes,10,opt,name=log,proto3" json:"log,omitempty"`
 	// The cache of verified credentials.
 	CredentialCache *CredentialCache `protobuf:"bytes,11,opt,name=credential_cache,json=credentialCache,proto3" json:"credential_cache,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The address of the public service over HTTP, "host:port", for what other services ask of Kasbah itself. It has what the
+	// documentation of a feature says that it has, and answers 404 otherwise. Put TLS before it. Absent: there is none.
+	Public        string `protobuf:"bytes,12,opt,name=public,proto3" json:"public,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Server) Reset() {
@@ -624,6 +627,13 @@ func (x *Server) GetCredentialCache() *CredentialCache {
 		return x.CredentialCache
 	}
 	return nil
+}
+
+func (x *Server) GetPublic() string {
+	if x != nil {
+		return x.Public
+	}
+	return ""
 }
 
 // Tls is the certificate that the gRPC service shows, and whom it asks for one. The files are
@@ -1213,7 +1223,7 @@ type Jwt struct {
 	// inside. An RSA key costs about a millisecond of CPU for whatever has the form of such a token; ECDH costs a tenth of that.
 	Decryption []*DecryptionKey `protobuf:"bytes,16,rep,name=decryption,proto3" json:"decryption,omitempty"`
 	// The proofs of possession that go with the tokens.
-	Proof         *Proof `protobuf:"bytes,20,opt,name=proof,proto3" json:"proof,omitempty"`
+	Proof         *Proof `protobuf:"bytes,30,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1653,7 +1663,7 @@ type Introspection struct {
 	// The answers must be tokens themselves, signed by the server for our `client_id` (RFC 9701).
 	Signed *SignedAnswers `protobuf:"bytes,17,opt,name=signed,proto3" json:"signed,omitempty"`
 	// The proofs of possession that go with the tokens.
-	Proof         *Proof `protobuf:"bytes,20,opt,name=proof,proto3" json:"proof,omitempty"`
+	Proof         *Proof `protobuf:"bytes,30,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3317,10 +3327,10 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\tenforcers\x18\x03 \x03(\v2\x1a.kasbah.config.v1.EnforcerB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tenforcers\x12<\n" +
 	"\x06routes\x18\x04 \x03(\v2\x17.kasbah.config.v1.RouteB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x06routes\x12C\n" +
 	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\x120\n" +
-	"\x06replay\x18\x14 \x01(\v2\x18.kasbah.config.v1.ReplayR\x06replay\"A\n" +
+	"\x06replay\x18\x1e \x01(\v2\x18.kasbah.config.v1.ReplayR\x06replay\"A\n" +
 	"\x0fRevocationStore\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa7\x06\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\x87\a\n" +
 	"\x06Server\x12\x8d\x01\n" +
 	"\x06listen\x18\x01 \x01(\tBu\xbaHr\xba\x01l\n" +
 	"\x0elisten.address\x12!must be host:port or unix:///path\x1a7this.startsWith('unix:///') || this.isHostAndPort(true)\xd8\x01\x01R\x06listen\x12s\n" +
@@ -3341,7 +3351,9 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x10decision_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<*\x00R\x0fdecisionTimeout\x12'\n" +
 	"\x03log\x18\n" +
 	" \x01(\v2\x15.kasbah.config.v1.LogR\x03log\x12L\n" +
-	"\x10credential_cache\x18\v \x01(\v2!.kasbah.config.v1.CredentialCacheR\x0fcredentialCache\"\x9e\x02\n" +
+	"\x10credential_cache\x18\v \x01(\v2!.kasbah.config.v1.CredentialCacheR\x0fcredentialCache\x12^\n" +
+	"\x06public\x18\f \x01(\tBF\xbaHC\xba\x01=\n" +
+	"\x0epublic.address\x12\x11must be host:port\x1a\x18this.isHostAndPort(true)\xd8\x01\x01R\x06public\"\x9e\x02\n" +
 	"\x03Tls\x12$\n" +
 	"\tcert_file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bcertFile\x12\"\n" +
 	"\bkey_file\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\akeyFile\x12$\n" +
@@ -3410,7 +3422,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"decryption\x18\x10 \x03(\v2\x1f.kasbah.config.v1.DecryptionKeyB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\n" +
 	"decryption\x12-\n" +
-	"\x05proof\x18\x14 \x01(\v2\x17.kasbah.config.v1.ProofR\x05proof:\xfc\x05\xbaH\xf8\x05\x1a\x88\x01\n" +
+	"\x05proof\x18\x1e \x01(\v2\x17.kasbah.config.v1.ProofR\x05proof:\xfc\x05\xbaH\xf8\x05\x1a\x88\x01\n" +
 	"\rjwt.audiences\x12Hname the audiences that a token must be for, or write any_audience: true\x1a-size(this.audiences) > 0 != this.any_audience\x1a\xa9\x01\n" +
 	"\vjwt.tenants\x12Qissuer holds {tenant} once where tenants are named, and not at all where none are\x1aGsize(this.issuer.split('{tenant}')) == (size(this.tenants) > 0 ? 2 : 1)\x1a\xea\x01\n" +
 	"\vjwt.secrets\x12QHS256, HS384 and HS512 need secrets, which go with no jwks and no other algorithm\x1a\x87\x01size(this.secrets) > 0 ? this.algorithms.all(a, a.startsWith('HS')) && !has(this.jwks) : !this.algorithms.exists(a, a.startsWith('HS'))\x1a\xd1\x01\n" +
@@ -3456,7 +3468,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"conditions\x18\x10 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10d\"\x04r\x02\x10\x01R\n" +
 	"conditions\x127\n" +
 	"\x06signed\x18\x11 \x01(\v2\x1f.kasbah.config.v1.SignedAnswersR\x06signed\x12-\n" +
-	"\x05proof\x18\x14 \x01(\v2\x17.kasbah.config.v1.ProofR\x05proof:\x82\x03\xbaH\xfe\x02\x1a\x92\x01\n" +
+	"\x05proof\x18\x1e \x01(\v2\x17.kasbah.config.v1.ProofR\x05proof:\x82\x03\xbaH\xfe\x02\x1a\x92\x01\n" +
 	"\x17introspection.audiences\x12Hname the audiences that a token must be for, or write any_audience: true\x1a-size(this.audiences) > 0 != this.any_audience\x1a\xe6\x01\n" +
 	"\x1cintrospection.authentication\x12Cprivate_key_jwt needs a private_key, and the others a client_secret\x1a\x80\x01this.authentication == 3 ? has(this.private_key) && !has(this.client_secret) : has(this.client_secret) && !has(this.private_key)\"\xd5\x01\n" +
 	"\rSignedAnswers\x12\"\n" +

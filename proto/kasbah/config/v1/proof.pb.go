@@ -25,6 +25,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ReplayFailure is what becomes of callers with proofs while nobody knows whether another replica has seen them.
+type ReplayFailure int32
+
+const (
+	// The default, refuse.
+	ReplayFailure_REPLAY_FAILURE_UNSPECIFIED ReplayFailure = 0
+	// They are answered 503.
+	ReplayFailure_REPLAY_FAILURE_REFUSE ReplayFailure = 1
+	// Each replica goes on with what it remembers itself. It asks again after a second.
+	ReplayFailure_REPLAY_FAILURE_GO_ON ReplayFailure = 2
+)
+
+// Enum value maps for ReplayFailure.
+var (
+	ReplayFailure_name = map[int32]string{
+		0: "REPLAY_FAILURE_UNSPECIFIED",
+		1: "REPLAY_FAILURE_REFUSE",
+		2: "REPLAY_FAILURE_GO_ON",
+	}
+	ReplayFailure_value = map[string]int32{
+		"REPLAY_FAILURE_UNSPECIFIED": 0,
+		"REPLAY_FAILURE_REFUSE":      1,
+		"REPLAY_FAILURE_GO_ON":       2,
+	}
+)
+
+func (x ReplayFailure) Enum() *ReplayFailure {
+	p := new(ReplayFailure)
+	*p = x
+	return p
+}
+
+func (x ReplayFailure) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReplayFailure) Descriptor() protoreflect.EnumDescriptor {
+	return file_kasbah_config_v1_proof_proto_enumTypes[0].Descriptor()
+}
+
+func (ReplayFailure) Type() protoreflect.EnumType {
+	return &file_kasbah_config_v1_proof_proto_enumTypes[0]
+}
+
+func (x ReplayFailure) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReplayFailure.Descriptor instead.
+func (ReplayFailure) EnumDescriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_proof_proto_rawDescGZIP(), []int{0}
+}
+
 // Proof says which proofs of possession a provider takes. A token that is bound to a key or to a certificate (`cnf`) is held to that
 // wherever it comes, also without this; one that is bound in a way that is not known here is refused.
 type Proof struct {
@@ -264,7 +317,14 @@ func (*CertificateBinding) Descriptor() ([]byte, []int) {
 type Replay struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many are remembered in memory, at about 60 bytes each. With more at a time callers are refused with 503. Default 1000000.
-	MaxEntries    uint32 `protobuf:"varint,1,opt,name=max_entries,json=maxEntries,proto3" json:"max_entries,omitempty"`
+	MaxEntries uint32 `protobuf:"varint,1,opt,name=max_entries,json=maxEntries,proto3" json:"max_entries,omitempty"`
+	// Where all replicas remember together, for which each proof is one question. It must not evict what it holds
+	// (`maxmemory-policy noeviction`). Absent: each replica remembers for itself, so that a proof passes once with each.
+	Redis *Redis `protobuf:"bytes,2,opt,name=redis,proto3" json:"redis,omitempty"`
+	// With `redis`: what becomes of callers while it gives no answer. Default refuse.
+	OnFailure ReplayFailure `protobuf:"varint,3,opt,name=on_failure,json=onFailure,proto3,enum=kasbah.config.v1.ReplayFailure" json:"on_failure,omitempty"`
+	// With `redis`: how long an answer is waited for. Default 250ms.
+	Timeout       *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,11 +366,32 @@ func (x *Replay) GetMaxEntries() uint32 {
 	return 0
 }
 
+func (x *Replay) GetRedis() *Redis {
+	if x != nil {
+		return x.Redis
+	}
+	return nil
+}
+
+func (x *Replay) GetOnFailure() ReplayFailure {
+	if x != nil {
+		return x.OnFailure
+	}
+	return ReplayFailure_REPLAY_FAILURE_UNSPECIFIED
+}
+
+func (x *Replay) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
 var File_kasbah_config_v1_proof_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_proof_proto_rawDesc = "" +
 	"\n" +
-	"\x1ckasbah/config/v1/proof.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dkasbah/config/v1/secret.proto\"\x98\x02\n" +
+	"\x1ckasbah/config/v1/proof.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckasbah/config/v1/redis.proto\x1a\x1dkasbah/config/v1/secret.proto\"\x98\x02\n" +
 	"\x05Proof\x12\x1a\n" +
 	"\brequired\x18\x01 \x01(\bR\brequired\x12*\n" +
 	"\x04dpop\x18\x02 \x01(\v2\x16.kasbah.config.v1.DpopR\x04dpop\x12F\n" +
@@ -329,11 +410,21 @@ const file_kasbah_config_v1_proof_proto_rawDesc = "" +
 	"\"\x04\b\x80\xa3\x052\x02\b\n" +
 	"R\x06maxAge\x120\n" +
 	"\x06secret\x18\x02 \x01(\v2\x18.kasbah.config.v1.SecretR\x06secret\"\x14\n" +
-	"\x12CertificateBinding\"5\n" +
+	"\x12CertificateBinding\"\xeb\x02\n" +
 	"\x06Replay\x12+\n" +
 	"\vmax_entries\x18\x01 \x01(\rB\n" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
-	"maxEntriesB@Z>github.com/kasbah-authz/kasbah/proto/kasbah/config/v1;configv1b\x06proto3"
+	"maxEntries\x12-\n" +
+	"\x05redis\x18\x02 \x01(\v2\x17.kasbah.config.v1.RedisR\x05redis\x12H\n" +
+	"\n" +
+	"on_failure\x18\x03 \x01(\x0e2\x1f.kasbah.config.v1.ReplayFailureB\b\xbaH\x05\x82\x01\x02\x10\x01R\tonFailure\x12A\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b\n" +
+	"*\x00R\atimeout:x\xbaHu\x1as\n" +
+	"\freplay.redis\x12$on_failure and timeout are for redis\x1a=has(this.redis) || this.on_failure == 0 && !has(this.timeout)*d\n" +
+	"\rReplayFailure\x12\x1e\n" +
+	"\x1aREPLAY_FAILURE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15REPLAY_FAILURE_REFUSE\x10\x01\x12\x18\n" +
+	"\x14REPLAY_FAILURE_GO_ON\x10\x02B@Z>github.com/kasbah-authz/kasbah/proto/kasbah/config/v1;configv1b\x06proto3"
 
 var (
 	file_kasbah_config_v1_proof_proto_rawDescOnce sync.Once
@@ -347,28 +438,34 @@ func file_kasbah_config_v1_proof_proto_rawDescGZIP() []byte {
 	return file_kasbah_config_v1_proof_proto_rawDescData
 }
 
+var file_kasbah_config_v1_proof_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_kasbah_config_v1_proof_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_kasbah_config_v1_proof_proto_goTypes = []any{
-	(*Proof)(nil),               // 0: kasbah.config.v1.Proof
-	(*Dpop)(nil),                // 1: kasbah.config.v1.Dpop
-	(*DpopNonce)(nil),           // 2: kasbah.config.v1.DpopNonce
-	(*CertificateBinding)(nil),  // 3: kasbah.config.v1.CertificateBinding
-	(*Replay)(nil),              // 4: kasbah.config.v1.Replay
-	(*durationpb.Duration)(nil), // 5: google.protobuf.Duration
-	(*Secret)(nil),              // 6: kasbah.config.v1.Secret
+	(ReplayFailure)(0),          // 0: kasbah.config.v1.ReplayFailure
+	(*Proof)(nil),               // 1: kasbah.config.v1.Proof
+	(*Dpop)(nil),                // 2: kasbah.config.v1.Dpop
+	(*DpopNonce)(nil),           // 3: kasbah.config.v1.DpopNonce
+	(*CertificateBinding)(nil),  // 4: kasbah.config.v1.CertificateBinding
+	(*Replay)(nil),              // 5: kasbah.config.v1.Replay
+	(*durationpb.Duration)(nil), // 6: google.protobuf.Duration
+	(*Secret)(nil),              // 7: kasbah.config.v1.Secret
+	(*Redis)(nil),               // 8: kasbah.config.v1.Redis
 }
 var file_kasbah_config_v1_proof_proto_depIdxs = []int32{
-	1, // 0: kasbah.config.v1.Proof.dpop:type_name -> kasbah.config.v1.Dpop
-	3, // 1: kasbah.config.v1.Proof.certificate:type_name -> kasbah.config.v1.CertificateBinding
-	5, // 2: kasbah.config.v1.Dpop.max_age:type_name -> google.protobuf.Duration
-	2, // 3: kasbah.config.v1.Dpop.nonce:type_name -> kasbah.config.v1.DpopNonce
-	5, // 4: kasbah.config.v1.DpopNonce.max_age:type_name -> google.protobuf.Duration
-	6, // 5: kasbah.config.v1.DpopNonce.secret:type_name -> kasbah.config.v1.Secret
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	2, // 0: kasbah.config.v1.Proof.dpop:type_name -> kasbah.config.v1.Dpop
+	4, // 1: kasbah.config.v1.Proof.certificate:type_name -> kasbah.config.v1.CertificateBinding
+	6, // 2: kasbah.config.v1.Dpop.max_age:type_name -> google.protobuf.Duration
+	3, // 3: kasbah.config.v1.Dpop.nonce:type_name -> kasbah.config.v1.DpopNonce
+	6, // 4: kasbah.config.v1.DpopNonce.max_age:type_name -> google.protobuf.Duration
+	7, // 5: kasbah.config.v1.DpopNonce.secret:type_name -> kasbah.config.v1.Secret
+	8, // 6: kasbah.config.v1.Replay.redis:type_name -> kasbah.config.v1.Redis
+	0, // 7: kasbah.config.v1.Replay.on_failure:type_name -> kasbah.config.v1.ReplayFailure
+	6, // 8: kasbah.config.v1.Replay.timeout:type_name -> google.protobuf.Duration
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_proof_proto_init() }
@@ -376,19 +473,21 @@ func file_kasbah_config_v1_proof_proto_init() {
 	if File_kasbah_config_v1_proof_proto != nil {
 		return
 	}
+	file_kasbah_config_v1_redis_proto_init()
 	file_kasbah_config_v1_secret_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_proof_proto_rawDesc), len(file_kasbah_config_v1_proof_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_kasbah_config_v1_proof_proto_goTypes,
 		DependencyIndexes: file_kasbah_config_v1_proof_proto_depIdxs,
+		EnumInfos:         file_kasbah_config_v1_proof_proto_enumTypes,
 		MessageInfos:      file_kasbah_config_v1_proof_proto_msgTypes,
 	}.Build()
 	File_kasbah_config_v1_proof_proto = out.File
