@@ -63,14 +63,24 @@ func NewAuthenticator(providers []*Provider, demands ...Demand) *Authenticator {
 		a.withheld[p] = withhold(all, append(slices.Clone(also), p))
 	}
 	if len(a.methods) == 0 {
-		a.methods = []method{&bearers{from: bearerLocations}} // which accepts nobody
+		a.methods = []method{&bearers{from: bearerLocations, possession: &possession{}}} // which accepts nobody
 	}
 	for _, m := range slices.Concat(a.methods, a.also) {
-		if challenge := m.challenge(policy.MissingCredential); !slices.Contains(a.challenges, challenge) {
-			a.challenges = append(a.challenges, challenge)
+		for _, challenge := range offers(m) {
+			if !slices.Contains(a.challenges, challenge) {
+				a.challenges = append(a.challenges, challenge)
+			}
 		}
 	}
 	return a
+}
+
+// offers are the challenges of a method for a caller that shows no credential.
+func offers(m method) []string {
+	if m, several := m.(interface{ offers() []string }); several {
+		return m.offers()
+	}
+	return []string{m.challenge(policy.MissingCredential)}
 }
 
 // methods returns how the providers are asked.
@@ -88,9 +98,12 @@ func methods(providers []*Provider) []method {
 			all = append(all, &certificateMethod{p})
 			continue
 		}
-		i := slices.IndexFunc(all, func(m method) bool { b, ok := m.(*bearers); return ok && slices.Equal(b.from, p.from) })
+		i := slices.IndexFunc(all, func(m method) bool {
+			b, ok := m.(*bearers)
+			return ok && slices.Equal(b.from, p.from) && slices.Equal(b.offers(), p.possession.offers())
+		})
 		if i < 0 {
-			all = append(all, &bearers{from: p.from, providers: []*Provider{p}})
+			all = append(all, &bearers{from: p.from, providers: []*Provider{p}, possession: p.possession})
 			continue
 		}
 		tokens := all[i].(*bearers) //nolint:forcetypeassert // that is what was looked for
@@ -116,13 +129,14 @@ func (a *Authenticator) Evaluate(ctx context.Context, req *policy.Request, _ *po
 		}
 		principal = a.anonymous
 	}
+	outcome := policy.Outcome{Verdict: policy.Passed, Principal: principal, Response: by.next(req)}
 	for i := range a.also {
-		accepted, _, denied, err := a.ask(ctx, req, a.also[i:i+1])
+		accepted, also, denied, err := a.ask(ctx, req, a.also[i:i+1])
 		if err != nil || accepted == nil {
 			return denied, err
 		}
+		outcome.Response = append(outcome.Response, also.next(req)...)
 	}
-	outcome := policy.Outcome{Verdict: policy.Passed, Principal: principal}
 	if err := a.withheld[by].from(req, &outcome); err != nil {
 		return policy.Outcome{Verdict: policy.Denied, Reason: policy.MalformedCredential, Challenges: a.challenges, Detail: err.Error()}, nil
 	}
@@ -154,7 +168,11 @@ func (a *Authenticator) ask(ctx context.Context, req *policy.Request, methods []
 		}
 		if rank > farthest {
 			farthest = rank
-			denied.Reason, denied.Challenges, denied.Detail = reason, []string{m.challenge(reason)}, err.Error()
+			denied.Reason, denied.Challenges, denied.Response, denied.Detail = reason, []string{m.challenge(reason)}, nil, err.Error()
+			var said *told
+			if errors.As(err, &said) {
+				denied.Challenges, denied.Response = []string{said.challenge}, said.response
+			}
 		}
 	}
 	if unavailable != nil {

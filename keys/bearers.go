@@ -19,8 +19,9 @@ const (
 
 // bearers is the method of bearer tokens, for the providers of a route that accept JWTs from the same locations.
 type bearers struct {
-	from      locations
-	providers []*Provider
+	from       locations
+	providers  []*Provider
+	possession *possession // of the first of them; all have the same challenges
 }
 
 func (*bearers) challenge(reason policy.Reason) string {
@@ -30,38 +31,69 @@ func (*bearers) challenge(reason policy.Reason) string {
 	return challengeInvalid
 }
 
+func (b *bearers) offers() []string { return b.possession.offers() }
+
+// presented is a token where it stands in a request.
+type presented struct {
+	req *policy.Request
+	raw string
+	at  *location
+}
+
+func (s *presented) hold(ctx context.Context, p *Provider, principal *policy.Principal) error {
+	return p.possession.hold(ctx, s.req, s.raw, s.at, principal.Claims)
+}
+
 // authenticate verifies the request's bearer token. Where several providers have the token's issuer and none accepts it,
 // the error is that of the one whose checks it got farthest through; or that a key set was never fetched, if one was not.
 func (b *bearers) authenticate(ctx context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
-	raw, err := b.from.read(req)
+	raw, at, err := b.from.find(req)
 	if err != nil {
 		return nil, nil, err
 	}
+	principal, by, err := b.accept(ctx, req, raw, at)
+	if err != nil {
+		return nil, nil, b.possession.behind(at, err)
+	}
+	return principal, by, nil
+}
+
+func (b *bearers) accept(ctx context.Context, req *policy.Request, raw string, at *location) (*policy.Principal, *Provider, error) {
+	shown := &presented{req, raw, at}
 	digest := credentialDigest(sha256.Sum256(unsafe.Slice(unsafe.StringData(raw), len(raw)))) //nolint:gosec // only read; a copy would cost as much as the hash
 	for _, p := range b.providers {
-		if principal, ok := p.jwt.cached(digest); ok {
+		principal, ok := p.jwt.cached(digest)
+		if !ok {
+			continue
+		}
+		err := shown.hold(ctx, p, principal)
+		if err == nil {
 			return principal, p, nil
 		}
+		if _, _, refused := refusal(err); !refused || len(b.providers) == 1 {
+			return nil, nil, err
+		}
+		break // another provider may want no proof; they are asked in their order
 	}
 	if isEncrypted(raw) && slices.ContainsFunc(b.providers, func(p *Provider) bool { return len(p.jwt.decryption) > 0 }) {
-		return b.decrypt(ctx, req.NoWait, raw, digest)
+		return b.decrypt(ctx, shown, digest)
 	}
 	t, err := parseToken(raw)
 	if err != nil {
 		return nil, nil, err
 	}
 	signed := func(p *Provider) bool { return len(p.jwt.decryption) == 0 }
-	return b.verify(ctx, req.NoWait, t, digest, signed)
+	return b.verify(ctx, shown, t, digest, signed)
 }
 
 // decrypt verifies what is inside of an encrypted token, for the provider alone whose key opened it.
-func (b *bearers) decrypt(ctx context.Context, noWait bool, raw string, digest credentialDigest) (*policy.Principal, *Provider, error) {
+func (b *bearers) decrypt(ctx context.Context, shown *presented, digest credentialDigest) (*policy.Principal, *Provider, error) {
 	fault := error(errDecryptionKey)
 	for _, p := range b.providers {
 		if len(p.jwt.decryption) == 0 {
 			continue
 		}
-		t, err := decrypt(raw, p.jwt.decryption)
+		t, err := decrypt(shown.raw, p.jwt.decryption)
 		if errors.Is(err, errDecryptionKey) || errors.Is(err, errUndecryptable) {
 			fault = err
 			continue
@@ -69,13 +101,13 @@ func (b *bearers) decrypt(ctx context.Context, noWait bool, raw string, digest c
 		if err != nil {
 			return nil, nil, err
 		}
-		return b.verify(ctx, noWait, t, digest, func(other *Provider) bool { return other == p })
+		return b.verify(ctx, shown, t, digest, func(other *Provider) bool { return other == p })
 	}
 	return nil, nil, fault
 }
 
 // verify asks the providers that have the token's issuer, of those that are eligible.
-func (b *bearers) verify(ctx context.Context, noWait bool, t *token, digest credentialDigest, eligible func(*Provider) bool) (*policy.Principal, *Provider, error) {
+func (b *bearers) verify(ctx context.Context, shown *presented, t *token, digest credentialDigest, eligible func(*Provider) bool) (*policy.Principal, *Provider, error) {
 	best, bestRank := errIssuer, -1
 	var unavailable error
 	for _, p := range b.providers {
@@ -83,7 +115,10 @@ func (b *bearers) verify(ctx context.Context, noWait bool, t *token, digest cred
 		if !ok || !eligible(p) {
 			continue
 		}
-		principal, err := p.jwt.authenticate(ctx, noWait, t, from, digest)
+		principal, err := p.jwt.authenticate(ctx, shown.req.NoWait, t, from, digest)
+		if err == nil {
+			err = shown.hold(ctx, p, principal)
+		}
 		if err == nil {
 			return principal, p, nil
 		}

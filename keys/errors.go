@@ -27,6 +27,11 @@ var (
 
 	errRevoked = errors.New("the credential was withdrawn")
 
+	errUnbound      = errors.New("the token is bound to nothing that the provider wants")
+	errConfirmation = errors.New("cnf binds the token in a way that is not known here")
+	errProof        = errors.New("the caller does not prove that the token is its own")
+	errReplayed     = errors.New("the proof was used before")
+
 	errUnknownAPIKey = errors.New("no such API key was given out")
 	errAPIKeyExpired = errors.New("the API key has expired")
 	errAPIKeyRevoked = errors.New("the API key was withdrawn")
@@ -69,6 +74,10 @@ var refusals = []struct {
 	{errAudience, policy.WrongAudience, 4},
 	{errInactive, policy.Revoked, 2},
 	{errRevoked, policy.Revoked, 4},
+	{errReplayed, policy.Replayed, 5},
+	{errProof, policy.InvalidProof, 5},
+	{errUnbound, policy.InvalidClaims, 5},
+	{errConfirmation, policy.InvalidClaims, 5},
 	{errUnknownAPIKey, policy.UnknownKey, 2},
 	{errAPIKeyExpired, policy.Expired, 4},
 	{errAPIKeyRevoked, policy.Revoked, 4},

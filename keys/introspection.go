@@ -42,16 +42,21 @@ type opaque struct{ provider *Provider }
 func (*opaque) challenge(reason policy.Reason) string { return (&bearers{}).challenge(reason) }
 
 func (o *opaque) authenticate(ctx context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
-	raw, err := o.provider.from.read(req)
+	raw, at, err := o.provider.from.find(req)
 	if err != nil {
 		return nil, nil, err
 	}
 	principal, err := o.provider.introspection.authenticate(ctx, req.NoWait, raw)
+	if err == nil {
+		err = o.provider.possession.hold(ctx, req, raw, at, principal.Claims)
+	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, o.provider.possession.behind(at, err)
 	}
 	return principal, o.provider, nil
 }
+
+func (o *opaque) offers() []string { return o.provider.possession.offers() }
 
 // authenticate returns the principal of a token. The server is asked where no answer is remembered; callers with one
 // token share one question, which goes on when one of them has gone away.

@@ -129,7 +129,7 @@ func checkJWT(token *configv1.Jwt) error {
 	}
 	known := symmetricAlgorithms
 	if !symmetric {
-		known = slices.Concat(rsaAlgorithms, p256Algorithms, p384Algorithms, p521Algorithms, eddsaAlgorithms)
+		known = asymmetricAlgorithms
 	}
 	for i, algorithm := range token.GetAlgorithms() {
 		if !slices.Contains(known, algorithm) {

@@ -29,6 +29,8 @@ var (
 	p384Algorithms  = []string{"ES384"}
 	p521Algorithms  = []string{"ES512"}
 	eddsaAlgorithms = []string{"EdDSA"}
+	// asymmetricAlgorithms are all of them.
+	asymmetricAlgorithms = slices.Concat(rsaAlgorithms, p256Algorithms, p384Algorithms, p521Algorithms, eddsaAlgorithms)
 )
 
 // key is one usable key: a public one, or a secret that is shared with the issuer. It is immutable.

@@ -75,20 +75,27 @@ func readLocations(configured []*configv1.Location, otherwise locations) (locati
 // read returns the one credential that the request has at these locations. It returns errMissing where there is none, and
 // errMalformed where there are two, which two readers could choose between in two ways (RFC 6750, section 2).
 func (ls locations) read(req *policy.Request) (string, error) {
+	credential, _, err := ls.find(req)
+	return credential, err
+}
+
+// find is read, and says at which location the credential is.
+func (ls locations) find(req *policy.Request) (string, *location, error) {
+	var at *location
 	found, fault := "", error(errMissing)
 	for i := range ls {
 		credential, err := ls[i].read(req)
 		switch {
 		case errors.Is(err, errMissing):
 		case err != nil:
-			return "", err
+			return "", nil, err
 		case fault == nil:
-			return "", fmt.Errorf("%w: two credentials of one kind in one request", errMalformed)
+			return "", nil, fmt.Errorf("%w: two credentials of one kind in one request", errMalformed)
 		default:
-			found, fault = credential, nil
+			found, at, fault = credential, &ls[i], nil
 		}
 	}
-	return found, fault
+	return found, at, fault
 }
 
 func (l *location) read(req *policy.Request) (string, error) {

@@ -1,7 +1,9 @@
 package keys
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/kasbah-authz/kasbah/policy"
@@ -21,6 +23,8 @@ type Files struct {
 	Secret func(*configv1.Secret) (string, error)
 	// Condition compiles an expression that is true or false of a principal.
 	Condition func(source string) (func(*policy.Principal) (bool, error), error)
+	// Replay knows which proofs of possession were used; nil: the Store's memory alone.
+	Replay *Replay
 }
 
 // Provider is one compiled provider: who vouches, and what its credentials must be. It is immutable, and
@@ -29,6 +33,9 @@ type Provider struct {
 	name    string
 	from    locations // where its credentials come
 	forward bool      // the upstream may see them
+	proofs  locations // where proofs of possession come, which go the same way
+
+	possession *possession // of tokens; nil for other credentials
 
 	jwt           *jwtProvider // one of these is not nil
 	apiKeys       *apiKeys
@@ -55,7 +62,11 @@ func (p *Provider) Name() string { return p.name }
 // one in a file of its own.
 func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error) {
 	p := &Provider{name: cfg.GetName(), forward: cfg.GetForward()}
+	proof := cmp.Or(cfg.GetJwt().GetProof(), cfg.GetIntrospection().GetProof())
 	otherwise := bearerLocations
+	if proof.GetDpop() != nil {
+		otherwise, p.proofs = proofLocations, locations{{name: headerDPoP}}
+	}
 	if key := cfg.GetApiKey(); key != nil && !strings.EqualFold(key.GetHeader(), authorization) {
 		otherwise = locations{{name: strings.ToLower(key.GetHeader())}}
 	}
@@ -63,13 +74,20 @@ func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error)
 	if p.from, err = readLocations(cfg.GetFrom(), otherwise); err != nil {
 		return nil, err
 	}
+	if p.proofs != nil && !slices.ContainsFunc(p.from, func(l location) bool { return l.scheme == schemeDPoP }) {
+		return nil, &policy.FieldError{Field: "from", Err: errors.New("a token with a proof stands behind the scheme DPoP; name that place, too")}
+	}
 	switch kind := cfg.GetKind().(type) {
 	case *configv1.Provider_Jwt:
-		p.jwt, err = s.jwtProvider(cfg, files)
+		if p.jwt, err = s.jwtProvider(cfg, files); err == nil {
+			p.possession, err = s.possession("jwt", proof, p.jwt.leeway, files)
+		}
 	case *configv1.Provider_ApiKey:
 		p.apiKeys, err = s.apiKeyProvider(cfg.GetName(), kind.ApiKey, files)
 	case *configv1.Provider_Introspection:
-		p.introspection, err = s.introspectionProvider(cfg, files)
+		if p.introspection, err = s.introspectionProvider(cfg, files); err == nil {
+			p.possession, err = s.possession("introspection", proof, p.introspection.leeway, files)
+		}
 	case *configv1.Provider_ClientCertificate:
 		if len(cfg.GetFrom()) > 0 {
 			return nil, &policy.FieldError{Field: "from", Err: errors.New("a client certificate is in no such place")}

@@ -3,6 +3,7 @@ package keys
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/kasbah-authz/kasbah/keys/internal/replay"
 )
 
 // Options are what a [Store] needs. Now is required.
@@ -68,6 +71,9 @@ type Store struct {
 	cache       *cache
 	inactive    *inactive
 	generations atomic.Uint64
+	nonceKey    [32]byte // of the process, for nonces that no secret is configured for
+	used        *replay.Memory
+	replays     replayCounts
 
 	mu      sync.Mutex
 	sets    map[source]*remote
@@ -94,11 +100,13 @@ func NewStore(options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{
-		inactive: inactive, answers: map[Answers]uint64{},
+	s := &Store{
+		used: replay.NewMemory(options.Now), inactive: inactive, answers: map[Answers]uint64{},
 		client: newClient(options.Client), now: options.Now, logger: logger, cache: cache,
 		sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
-	}, nil
+	}
+	_, _ = rand.Read(s.nonceKey[:]) // which never fails
+	return s, nil
 }
 
 // sweepInterval is how often principals whose time is over are looked for in the cache.

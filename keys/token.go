@@ -38,7 +38,7 @@ func parseToken(raw string) (*token, error) {
 		return nil, fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	t := &token{raw: raw, size: len(claims)}
-	if err := t.readHeader(header); err != nil {
+	if _, err := t.readHeader(header); err != nil {
 		return nil, fmt.Errorf("%w: header: %w", errMalformed, err)
 	}
 	t.claims, err = decodeObject(claims, maxClaimsDepth)
@@ -112,18 +112,18 @@ var sextets = func() (table [256]byte) {
 	return table
 }()
 
-// readHeader reads the members that matter. `jku`, `x5u`, `jwk` and `x5c` are not looked at.
-func (t *token) readHeader(text string) error {
+// readHeader reads the members that matter, and returns all. `jku`, `x5u`, `jwk` and `x5c` are not looked at.
+func (t *token) readHeader(text string) (map[string]any, error) {
 	header, err := decodeObject(text, maxHeaderDepth)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, name := range []string{"crit", "b64"} { // RFC 7515, section 4.1.11; RFC 7797
 		if _, ok := header[name]; ok {
-			return fmt.Errorf("%s names an extension, and none is supported", name)
+			return nil, fmt.Errorf("%s names an extension, and none is supported", name)
 		}
 	}
-	return t.readMembers(header)
+	return header, t.readMembers(header)
 }
 
 func (t *token) readMembers(header map[string]any) error {

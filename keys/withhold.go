@@ -22,12 +22,12 @@ func withhold(providers, accepted []*Provider) *withheld {
 	var forwarded locations
 	for _, p := range accepted {
 		if p.forward {
-			forwarded = append(forwarded, p.from...)
+			forwarded = append(append(forwarded, p.from...), p.proofs...)
 		}
 	}
 	w := &withheld{forwarded: slices.DeleteFunc(slices.Clone(forwarded), func(l location) bool { return l.hops == nil })}
 	for _, p := range providers {
-		for _, l := range p.from {
+		for _, l := range slices.Concat(p.from, p.proofs) {
 			if !slices.ContainsFunc(forwarded, func(f location) bool { return f.place == l.place && f.name == l.name }) {
 				w.add(l)
 			}

@@ -169,6 +169,31 @@ func TestPrincipalAndRule(t *testing.T) {
 	}
 }
 
+// TestResponseOfStages: what a stage has for the caller arrives whatever becomes of the request, and what the route sets goes before it.
+func TestResponseOfStages(t *testing.T) {
+	t.Parallel()
+	nonce := policy.Mutation{Name: "dpop-nonce", Value: "n"}
+	for _, c := range []struct {
+		last   policy.Outcome
+		effect policy.Effect
+		want   []policy.Mutation
+	}{
+		{policy.Outcome{Verdict: policy.Permitted}, policy.Allow, []policy.Mutation{{Name: "x-route", Value: "route"}, nonce}},
+		{policy.Outcome{Reason: policy.DeniedByPolicy, Response: []policy.Mutation{{Name: "x-last", Value: "last"}}}, policy.Deny, []policy.Mutation{nonce, {Name: "x-route", Value: "stage"}, {Name: "x-last", Value: "last"}}},
+	} {
+		d := pipeline(t, policy.Route{
+			Stages: []policy.Stage{
+				stage{name: "a", outcome: policy.Outcome{Verdict: policy.Passed, Response: []policy.Mutation{nonce, {Name: "x-route", Value: "stage"}}}},
+				stage{name: "b", outcome: c.last},
+			},
+			Response: []policy.Injection{inject("x-route", "route")},
+		}).Decide(t.Context(), &policy.Request{Path: "/"})
+		if d.Effect != c.effect || !slices.Equal(d.Response, c.want) {
+			t.Errorf("%+v", d)
+		}
+	}
+}
+
 func TestOwnedHeaders(t *testing.T) {
 	t.Parallel()
 	p, err := policy.NewPipeline([]policy.Route{

@@ -54,6 +54,9 @@ type Outcome struct {
 	Set []Mutation
 	// RemoveQuery names query parameters that the upstream must not see, as they are written in the query.
 	RemoveQuery []string
+	// Response are headers to set on what the caller gets, whatever becomes of the request. What the route itself sets goes
+	// before them.
+	Response []Mutation
 	// Detail says in words what was wrong, for the operator. It holds no secret and is never sent to the caller.
 	Detail string
 }
@@ -91,7 +94,7 @@ type Decision struct {
 	// they are written in the query.
 	Query       []Mutation
 	RemoveQuery []string
-	// Response are headers to set on the upstream's response.
+	// Response are headers to set on the response: the upstream's, or on a denial our own.
 	Response []Mutation
 	// Challenges tell the caller how to authenticate, on a denial.
 	Challenges []string

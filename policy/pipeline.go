@@ -130,6 +130,7 @@ func (p *Pipeline) decide(ctx context.Context, req *Request, note func(Step)) (d
 		d.Remove = append(d.Remove, outcome.Remove...)
 		d.Set = append(d.Set, outcome.Set...)
 		d.RemoveQuery = append(d.RemoveQuery, outcome.RemoveQuery...)
+		d.Response = append(d.Response, outcome.Response...)
 		switch outcome.Verdict {
 		case Permitted:
 			permitted = true
@@ -188,12 +189,12 @@ func fault(d Decision, reason Reason, err error) Decision {
 }
 
 // denied makes sure that a denial denies, whatever the stage that asked for it left out, and that it
-// changes nothing upstream.
+// changes nothing upstream. What the stages have for the caller stays.
 func denied(d Decision) Decision {
 	d.Effect = Deny
 	if d.Reason == NoReason || d.Reason >= reasonCount {
 		d.Reason = Internal
 	}
-	d.Set, d.Remove, d.Query, d.RemoveQuery, d.Response = nil, nil, nil, nil, nil
+	d.Set, d.Remove, d.Query, d.RemoveQuery = nil, nil, nil, nil
 	return d
 }

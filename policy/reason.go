@@ -20,6 +20,7 @@ const (
 	WrongIssuer         // nobody that the route trusts has issued it
 	WrongAudience       // it is for someone else
 	InvalidClaims       // a claim that must hold does not
+	InvalidProof        // it is good, and the caller does not prove that it is its own
 	Replayed            // it was good once and has been used
 	Revoked             // it was good once and was withdrawn
 	Insufficient        // it is good, and the route demands a stronger or a later authentication
@@ -49,7 +50,7 @@ var reasonNames = [reasonCount]string{
 	MissingCredential: "missing_credential", MalformedCredential: "malformed_credential",
 	InvalidSignature: "invalid_signature", UnknownKey: "unknown_key", Expired: "expired",
 	NotYetValid: "not_yet_valid", WrongIssuer: "wrong_issuer", WrongAudience: "wrong_audience",
-	InvalidClaims: "invalid_claims", Replayed: "replayed",
+	InvalidClaims: "invalid_claims", InvalidProof: "invalid_proof", Replayed: "replayed",
 	Revoked: "revoked", Insufficient: "insufficient_authentication",
 	RateLimited: "rate_limited", LockedOut: "locked_out", SourceBlocked: "source_blocked",
 	ThreatDetected: "threat_detected",

@@ -10,6 +10,9 @@ import (
 type Request struct {
 	// ID is the caller's own name for the request (Envoy's x-request-id); it may be empty or repeated.
 	ID string
+	// Serial tells the request from every other, and is the same where it is asked about a second time, without NoWait. 0 where
+	// the edge does not say.
+	Serial uint64
 	// Time is when the request arrived at the edge.
 	Time time.Time
 
@@ -17,6 +20,8 @@ type Request struct {
 	Scheme string // "http" or "https"
 	// Host is the canonical host: lower case, without a trailing dot and without the scheme's default port.
 	Host string
+	// Port is the port that was written behind the host, without leading zeros; empty where none was.
+	Port string
 	// Path is the canonical path: it begins with a slash, is percent-decoded once, and has one reading
 	// only, because the edge refuses every path that has two. It has no query.
 	Path string

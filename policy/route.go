@@ -53,7 +53,8 @@ func (p *Pipeline) mutate(d *Decision, route *Route, req *Request) error {
 	if d.Query, err = evaluate(route.Query, req, d.Principal); err != nil {
 		return err
 	}
-	if d.Response, err = evaluate(route.Response, req, d.Principal); err != nil {
+	response, err := evaluate(route.Response, req, d.Principal)
+	if err != nil {
 		return err
 	}
 	spoofed, err := spoofedQuery(route.Query, d.Query, req.Query)
@@ -62,12 +63,8 @@ func (p *Pipeline) mutate(d *Decision, route *Route, req *Request) error {
 	}
 	d.RemoveQuery = slices.DeleteFunc(d.RemoveQuery, func(name string) bool { return isSet(d.Query, name) })
 	d.RemoveQuery = append(d.RemoveQuery, spoofed...)
-	for _, m := range d.Set { // by the stages
-		if !isSet(set, m.Name) {
-			set = append(set, m)
-		}
-	}
-	d.Set = set
+	set = merge(set, d.Set)
+	d.Set, d.Response = set, merge(response, d.Response)
 	for _, name := range p.owned {
 		if !isSet(set, name) {
 			d.Remove = append(d.Remove, name)
@@ -101,6 +98,16 @@ func spoofedQuery(injections []Injection, set []Mutation, query string) ([]strin
 		}
 	}
 	return spoofed, nil
+}
+
+// merge adds to what the route sets what its stages do.
+func merge(set, stages []Mutation) []Mutation {
+	for _, m := range stages {
+		if !isSet(set, m.Name) {
+			set = append(set, m)
+		}
+	}
+	return set
 }
 
 func isSet(set []Mutation, name string) bool {

@@ -129,6 +129,7 @@ func (c *compiler) providers(messages []*configv1.Provider) map[string]*keys.Pro
 func (c *compiler) keyFiles() keys.Files {
 	return keys.Files{
 		Read: c.files.read, APIKeys: c.apiKeys, KeyTable: c.keyTable, Condition: expression.Condition,
+		Replay: c.store.Replay(c.document.Config().GetReplay()),
 		Secret: func(message *configv1.Secret) (string, error) {
 			text, err := c.secret(message)
 			return string(text), err

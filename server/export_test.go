@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,16 @@ const (
 	MaxWaiting   = maxWaiting
 	PollEvery    = pollEvery
 )
+
+// NewPublic returns the public service with those endpoints, by method and path.
+func NewPublic(serve map[string]http.HandlerFunc) *http.Server {
+	var endpoints []endpoint
+	for what, handler := range serve {
+		method, path, _ := strings.Cut(what, " ")
+		endpoints = append(endpoints, endpoint{method, path, handler})
+	}
+	return newPublic(endpoints, slog.New(slog.DiscardHandler))
+}
 
 // Inject has a running server decide by those routes, whose stages are the test's own, until its next reload.
 func Inject(s *Server, routes []policy.Route) error {

@@ -145,11 +145,11 @@ func (s *Server) shutdown() {
 	cut := time.AfterFunc(patience, s.grpc.Stop)
 	s.grpc.GracefulStop()
 	cut.Stop()
-	if s.admin != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if s.admin.Shutdown(ctx) != nil {
-			_ = s.admin.Close() // a reader of metrics that does not let go
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, service := range []*http.Server{s.public, s.admin} {
+		if service != nil && service.Shutdown(ctx) != nil {
+			_ = service.Close() // a reader that does not let go
 		}
 	}
 	s.logger.Info("stopped")

@@ -103,6 +103,7 @@ func (r *reloader) reportFixed(old, next *Snapshot) {
 	}
 	warn("server.listen", old.settings.GetListen(), next.settings.GetListen())
 	warn("server.admin", old.settings.GetAdmin(), next.settings.GetAdmin())
+	warn("server.public", old.settings.GetPublic(), next.settings.GetPublic())
 	warn("server.connection", old.settings.GetConnection(), next.settings.GetConnection())
 	warn("server.reflection", old.settings.GetReflection(), next.settings.GetReflection())
 	warn("server.max_body_bytes", old.settings.GetMaxBodyBytes(), next.settings.GetMaxBodyBytes())

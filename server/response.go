@@ -46,7 +46,7 @@ func answerTo(reason policy.Reason) answer {
 	case policy.MissingCredential:
 		return unauthenticated
 	case policy.MalformedCredential, policy.InvalidSignature, policy.UnknownKey, policy.Expired, policy.NotYetValid,
-		policy.WrongIssuer, policy.WrongAudience, policy.InvalidClaims, policy.Replayed, policy.Revoked:
+		policy.WrongIssuer, policy.WrongAudience, policy.InvalidClaims, policy.InvalidProof, policy.Replayed, policy.Revoked:
 		return invalidToken
 	case policy.Insufficient:
 		return insufficient
@@ -93,6 +93,9 @@ func newDenial(d *policy.Decision, grpcCaller bool) *authv3.CheckResponse {
 	}
 	if told.retryAfter > 0 {
 		add("retry-after", strconv.Itoa(told.retryAfter))
+	}
+	for _, m := range d.Response {
+		add(m.Name, m.Value)
 	}
 	if told.http == http.StatusUnauthorized {
 		for _, challenge := range d.Challenges {

@@ -47,7 +47,7 @@ func TestEveryReasonHasItsAnswer(t *testing.T) {
 		policy.InvalidSignature: {401, codes.Unauthenticated}, policy.UnknownKey: {401, codes.Unauthenticated},
 		policy.Expired: {401, codes.Unauthenticated}, policy.NotYetValid: {401, codes.Unauthenticated},
 		policy.WrongIssuer: {401, codes.Unauthenticated}, policy.WrongAudience: {401, codes.Unauthenticated},
-		policy.InvalidClaims: {401, codes.Unauthenticated}, policy.Replayed: {401, codes.Unauthenticated}, policy.Revoked: {401, codes.Unauthenticated},
+		policy.InvalidClaims: {401, codes.Unauthenticated}, policy.InvalidProof: {401, codes.Unauthenticated}, policy.Replayed: {401, codes.Unauthenticated}, policy.Revoked: {401, codes.Unauthenticated},
 		policy.Insufficient: {401, codes.Unauthenticated},
 		policy.RateLimited:  {429, codes.ResourceExhausted}, policy.LockedOut: {429, codes.ResourceExhausted},
 		policy.SourceBlocked: {403, codes.PermissionDenied}, policy.ThreatDetected: {403, codes.PermissionDenied},
@@ -75,6 +75,18 @@ func TestEveryReasonHasItsAnswer(t *testing.T) {
 				t.Errorf("%s: HTTP %d, gRPC %d; want %d, %d", reason, denied.GetStatus().GetCode(), response.GetStatus().GetCode(), expected.http, expected.grpc)
 			}
 			checkDenial(t, reason, denied, grpcCaller)
+		}
+	}
+}
+
+// TestDenialHasResponseHeaders: what a stage has for the caller is in a denial, for gRPC callers too.
+func TestDenialHasResponseHeaders(t *testing.T) {
+	for _, grpcCaller := range []bool{false, true} {
+		response := respond(t, &policy.Decision{Reason: policy.InvalidProof, Response: []policy.Mutation{{Name: "dpop-nonce", Value: "n"}}}, grpcCaller)
+		if !slices.ContainsFunc(response.GetDeniedResponse().GetHeaders(), func(h *corev3.HeaderValueOption) bool {
+			return h.GetHeader().GetKey() == "dpop-nonce" && h.GetHeader().GetValue() == "n"
+		}) {
+			t.Errorf("%v", response)
 		}
 	}
 }

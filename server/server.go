@@ -17,6 +17,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,8 +40,8 @@ import (
 type Config struct {
 	// Path is the configuration file.
 	Path string
-	// Listen and Admin, where not empty, are used instead of the configuration's own addresses.
-	Listen, Admin string
+	// Listen, Admin and Public, where not empty, are used instead of the configuration's own addresses.
+	Listen, Admin, Public string
 	// Client fetches key sets.
 	Client *http.Client
 	// Log makes the handler of the log, in the format that the configuration asks for.
@@ -68,8 +69,10 @@ type Server struct {
 	health   *health.Server
 	grpc     *grpc.Server
 	admin    *http.Server // nil where it is off
+	public   *http.Server // likewise
 	listener net.Listener
 	adminAt  net.Listener
+	publicAt net.Listener
 	logger   *slog.Logger
 }
 
@@ -116,29 +119,28 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// listen binds both addresses, or neither.
-func (s *Server) listen(registry *prometheus.Registry) error {
+// listen binds every address, or none.
+func (s *Server) listen(registry *prometheus.Registry) (err error) {
 	settings := s.current.Load().settings
-	address := settings.GetListen()
-	if s.config.Listen != "" {
-		address = s.config.Listen
-	}
-	listener, err := bind(address)
-	if err != nil {
+	if s.listener, err = bind(cmp.Or(s.config.Listen, settings.GetListen())); err != nil {
 		return fmt.Errorf("listening for Envoy: %w", err)
 	}
-	s.listener = listener
-	admin := settings.GetAdmin()
-	if s.config.Admin != "" {
-		admin = s.config.Admin
+	if admin := cmp.Or(s.config.Admin, settings.GetAdmin()); admin != "off" {
+		if s.adminAt, err = bind(admin); err != nil {
+			return errors.Join(fmt.Errorf("listening for the admin service: %w", err), s.listener.Close())
+		}
+		s.admin = s.newAdmin(registry)
 	}
-	if admin == "off" {
-		return nil
+	if address := cmp.Or(s.config.Public, settings.GetPublic()); address != "" {
+		if s.publicAt, err = bind(address); err != nil {
+			err = errors.Join(fmt.Errorf("listening for the public service: %w", err), s.listener.Close())
+			if s.adminAt != nil {
+				err = errors.Join(err, s.adminAt.Close())
+			}
+			return err
+		}
+		s.public = newPublic(s.endpoints(), s.logger)
 	}
-	if s.adminAt, err = bind(admin); err != nil {
-		return errors.Join(fmt.Errorf("listening for the admin service: %w", err), listener.Close())
-	}
-	s.admin = s.newAdmin(registry)
 	return nil
 }
 
@@ -151,6 +153,14 @@ func (s *Server) AdminAddr() net.Addr {
 		return nil
 	}
 	return s.adminAt.Addr()
+}
+
+// PublicAddr is the address of the public service, nil where there is none.
+func (s *Server) PublicAddr() net.Addr {
+	if s.publicAt == nil {
+		return nil
+	}
+	return s.publicAt.Addr()
 }
 
 // Generation counts the configurations that were accepted, the first one is 1.
@@ -204,6 +214,9 @@ func (s *Server) parts(ctx context.Context) map[string]func() error {
 	}
 	if s.admin != nil {
 		parts["serving the admin service"] = func() error { return ignoreClosed(s.admin.Serve(s.adminAt)) }
+	}
+	if s.public != nil {
+		parts["serving the public service"] = func() error { return ignoreClosed(s.public.Serve(limitPublic(s.publicAt))) }
 	}
 	return parts
 }

@@ -33,33 +33,46 @@ type signingKey struct {
 type keyRing map[string]*signingKey
 
 func newKeyRing() (keyRing, error) {
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return nil, fmt.Errorf("generating an RSA key: %w", err)
-	}
-	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("generating a P-256 key: %w", err)
-	}
-	ecJWK, err := ecPublic(&ecKey.PublicKey)
-	if err != nil {
-		return nil, err
-	}
-	edPublic, edKey, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("generating an Ed25519 key: %w", err)
-	}
-	ring := keyRing{
-		rs256: {algorithm: rs256, private: rsaKey, public: rsaPublic(&rsaKey.PublicKey)},
-		es256: {algorithm: es256, private: ecKey, public: ecJWK},
-		eddsa: {algorithm: eddsa, private: edKey, public: map[string]any{
-			"kty": "OKP", "crv": "Ed25519", "x": encode(edPublic),
-		}},
-	}
-	for _, key := range ring {
-		key.id = thumbprint(key.public)
+	ring := keyRing{}
+	for _, algorithm := range []string{rs256, es256, eddsa} {
+		key, err := newSigningKey(algorithm)
+		if err != nil {
+			return nil, err
+		}
+		ring[algorithm] = key
 	}
 	return ring, nil
+}
+
+func newSigningKey(algorithm string) (*signingKey, error) {
+	key := &signingKey{algorithm: algorithm}
+	switch algorithm {
+	case rs256:
+		private, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			return nil, fmt.Errorf("generating an RSA key: %w", err)
+		}
+		key.private, key.public = private, rsaPublic(&private.PublicKey)
+	case es256:
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, fmt.Errorf("generating a P-256 key: %w", err)
+		}
+		if key.public, err = ecPublic(&private.PublicKey); err != nil {
+			return nil, err
+		}
+		key.private = private
+	case eddsa:
+		public, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, fmt.Errorf("generating an Ed25519 key: %w", err)
+		}
+		key.private, key.public = private, map[string]any{"kty": "OKP", "crv": "Ed25519", "x": encode(public)}
+	default:
+		return nil, fmt.Errorf("no key for the algorithm %q: it would be RS256, ES256 or EdDSA", algorithm)
+	}
+	key.id = thumbprint(key.public)
+	return key, nil
 }
 
 func rsaPublic(key *rsa.PublicKey) map[string]any {

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -134,17 +133,7 @@ func (c Config) sqlite(mode string) (string, error) {
 func (c Config) scrub(err error) error {
 	text := err.Error()
 	if parsed, fault := pgx.ParseConfig(c.Postgres); c.Postgres != "" && fault == nil {
-		for _, secret := range []string{parsed.Password, url.QueryEscape(parsed.Password), url.PathEscape(parsed.Password)} {
-			if len(secret) > 3 { // a shorter one stands in any text
-				text = strings.ReplaceAll(text, secret, "[redacted]")
-			}
-		}
+		text = redact(text, parsed.Password)
 	}
-	text = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) {
-			return ' '
-		}
-		return c
-	}, strings.ToValidUTF8(text, "?"))
-	return fmt.Errorf("the API keys in %s: %.*s", c.Source(), maxReason, strings.Join(strings.Fields(text), " "))
+	return fmt.Errorf("the API keys in %s: %s", c.Source(), oneLine(text))
 }

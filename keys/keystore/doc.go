@@ -7,4 +7,6 @@
 // adds or changes rows counts on, and gives its rows the count; one that removes rows, or gives one another id, makes the
 // epoch another one, after which everything is read again. Writers wait for each other at that row, so that counts are in the
 // order of commits and nobody who has seen one has missed an earlier one.
+//
+// [Redis] is a server of Redis or Valkey, for what is not kept in tables.
 package keystore

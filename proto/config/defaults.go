@@ -16,6 +16,10 @@ func fillDefaults(c *configv1.Config) {
 		c.Server = &configv1.Server{}
 	}
 	fillServer(c.Server)
+	if c.Replay == nil {
+		c.Replay = &configv1.Replay{}
+	}
+	fillReplay(c.Replay)
 	for _, provider := range c.Providers {
 		if jwt := provider.GetJwt(); jwt != nil {
 			fillJWT(jwt)
@@ -83,6 +87,7 @@ func fillJWT(jwt *configv1.Jwt) {
 	orDuration(&jwt.Leeway, 30*time.Second)
 	orDuration(&jwt.MaxLifetime, 24*time.Hour)
 	fillPrincipal(&jwt.Principal)
+	fillProof(jwt.GetProof())
 }
 
 func fillIntrospection(i *configv1.Introspection) {
@@ -92,6 +97,25 @@ func fillIntrospection(i *configv1.Introspection) {
 	orDuration(&i.Timeout, 2*time.Second)
 	orDuration(&i.Leeway, 30*time.Second)
 	fillPrincipal(&i.Principal)
+	fillProof(i.GetProof())
+}
+
+func fillProof(proof *configv1.Proof) {
+	if dpop := proof.GetDpop(); dpop != nil {
+		orDuration(&dpop.MaxAge, time.Minute)
+		if dpop.Nonce != nil {
+			orDuration(&dpop.Nonce.MaxAge, 5*time.Minute)
+		}
+	}
+}
+
+func fillReplay(replay *configv1.Replay) {
+	orValue(&replay.MaxEntries, 1_000_000)
+	if redis := replay.GetRedis(); redis != nil {
+		orValue(&redis.Prefix, "kasbah:")
+		orValue(&replay.OnFailure, configv1.ReplayFailure_REPLAY_FAILURE_REFUSE)
+		orDuration(&replay.Timeout, 250*time.Millisecond)
+	}
 }
 
 func fillPrincipal(claims **configv1.PrincipalClaims) {

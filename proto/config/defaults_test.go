@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -31,16 +30,12 @@ var (
 	defaultText = regexp.MustCompile(`Default:? (?:the )?"?(.+?)"?(?: ones)?[.;](?: |$)`)
 )
 
-// documented returns the default that config.proto's comments give each field, by "Message.field".
+// documented returns the default that the schema's comments give each field, by "Message.field".
 func documented(t *testing.T) map[string]string {
 	t.Helper()
-	source, err := os.ReadFile("../kasbah/config/v1/config.proto")
-	if err != nil {
-		t.Fatal(err)
-	}
 	defaults := map[string]string{}
 	message, comment := "", ""
-	for line := range strings.Lines(string(source)) {
+	for line := range strings.Lines(schema(t)) {
 		line = strings.TrimSuffix(line, "\n")
 		if m := messageLine.FindStringSubmatch(line); m != nil {
 			message = m[1]
@@ -94,8 +89,9 @@ func sameValue(a, b string) bool {
 
 func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 	message := &configv1.Config{
+		Replay: &configv1.Replay{Redis: &configv1.Redis{}},
 		Providers: []*configv1.Provider{
-			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{}}},
+			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{Proof: &configv1.Proof{Dpop: &configv1.Dpop{Nonce: &configv1.DpopNonce{}}}}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{Store: &configv1.ApiKeyStore{Source: &configv1.ApiKeyStore_Postgres{Postgres: &configv1.ApiKeyPostgres{}}}}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{Store: &configv1.ApiKeyStore{Source: &configv1.ApiKeyStore_Sqlite{Sqlite: &configv1.ApiKeySqlite{}}}}}},

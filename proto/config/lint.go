@@ -36,11 +36,18 @@ func (l *linter) warn(at *place, format string, arguments ...any) {
 	l.warnf(at.line, at.column, format, arguments...)
 }
 
-// addresses compares the two listeners as they will be, defaults included.
+// addresses compares the listeners as they will be, defaults included.
 func (l *linter) addresses() {
 	settings := &configv1.Server{Listen: l.config.GetServer().GetListen(), Admin: l.config.GetServer().GetAdmin()}
 	fillServer(settings)
 	server := l.root.field("server")
+	if at, public := server.field("public"), l.config.GetServer().GetPublic(); at != nil {
+		for name, other := range map[string]string{"listen": settings.GetListen(), "admin": settings.GetAdmin()} {
+			if sameAddress(other, public) {
+				l.fault(at, "%s (%s) and public (%s) are the same address", name, other, public)
+			}
+		}
+	}
 	at := server.field("admin")
 	if at == nil {
 		at = server.field("listen")

@@ -336,7 +336,9 @@ type Config struct {
 	// an error. A request that no route matches is denied.
 	Routes []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
 	// Where it stands which credentials were withdrawn before their end.
-	Revocations   *RevocationStore `protobuf:"bytes,5,opt,name=revocations,proto3" json:"revocations,omitempty"`
+	Revocations *RevocationStore `protobuf:"bytes,5,opt,name=revocations,proto3" json:"revocations,omitempty"`
+	// Where it is remembered which proofs of possession were used.
+	Replay        *Replay `protobuf:"bytes,30,opt,name=replay,proto3" json:"replay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,6 +404,13 @@ func (x *Config) GetRoutes() []*Route {
 func (x *Config) GetRevocations() *RevocationStore {
 	if x != nil {
 		return x.Revocations
+	}
+	return nil
+}
+
+func (x *Config) GetReplay() *Replay {
+	if x != nil {
+		return x.Replay
 	}
 	return nil
 }
@@ -476,7 +485,7 @@ type RevocationStore_File struct {
 
 func (*RevocationStore_File) isRevocationStore_Source() {}
 
-// Server is the process: its listeners, its limits and its log. A change of `listen`, `admin`, `connection`
+// Server is the process: its listeners, its limits and its log. A change of `listen`, `admin`, `public`, `connection`
 // or `reflection` is taken at the next start; a reload that finds one says so.
 type Server struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -506,8 +515,11 @@ type Server struct {
 	Log *Log `protobuf:"bytes,10,opt,name=log,proto3" json:"log,omitempty"`
 	// The cache of verified credentials.
 	CredentialCache *CredentialCache `protobuf:"bytes,11,opt,name=credential_cache,json=credentialCache,proto3" json:"credential_cache,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The address of the public service over HTTP, "host:port", for what other services ask of Kasbah itself. It has what the
+	// documentation of a feature says that it has, and answers 404 otherwise. Put TLS before it. Absent: there is none.
+	Public        string `protobuf:"bytes,12,opt,name=public,proto3" json:"public,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Server) Reset() {
@@ -615,6 +627,13 @@ func (x *Server) GetCredentialCache() *CredentialCache {
 		return x.CredentialCache
 	}
 	return nil
+}
+
+func (x *Server) GetPublic() string {
+	if x != nil {
+		return x.Public
+	}
+	return ""
 }
 
 // Tls is the certificate that the gRPC service shows, and whom it asks for one. The files are
@@ -1202,7 +1221,9 @@ type Jwt struct {
 	Secrets []*SharedSecret `protobuf:"bytes,13,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	// Keys that the issuer encrypts tokens for (RFC 7516). With them every token must be an encrypted one with a signed one
 	// inside. An RSA key costs about a millisecond of CPU for whatever has the form of such a token; ECDH costs a tenth of that.
-	Decryption    []*DecryptionKey `protobuf:"bytes,16,rep,name=decryption,proto3" json:"decryption,omitempty"`
+	Decryption []*DecryptionKey `protobuf:"bytes,16,rep,name=decryption,proto3" json:"decryption,omitempty"`
+	// The proofs of possession that go with the tokens.
+	Proof         *Proof `protobuf:"bytes,30,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1331,6 +1352,13 @@ func (x *Jwt) GetSecrets() []*SharedSecret {
 func (x *Jwt) GetDecryption() []*DecryptionKey {
 	if x != nil {
 		return x.Decryption
+	}
+	return nil
+}
+
+func (x *Jwt) GetProof() *Proof {
+	if x != nil {
+		return x.Proof
 	}
 	return nil
 }
@@ -1633,7 +1661,9 @@ type Introspection struct {
 	// CEL expressions over the principal; as those of `jwt`.
 	Conditions []string `protobuf:"bytes,16,rep,name=conditions,proto3" json:"conditions,omitempty"`
 	// The answers must be tokens themselves, signed by the server for our `client_id` (RFC 9701).
-	Signed        *SignedAnswers `protobuf:"bytes,17,opt,name=signed,proto3" json:"signed,omitempty"`
+	Signed *SignedAnswers `protobuf:"bytes,17,opt,name=signed,proto3" json:"signed,omitempty"`
+	// The proofs of possession that go with the tokens.
+	Proof         *Proof `protobuf:"bytes,30,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1783,6 +1813,13 @@ func (x *Introspection) GetConditions() []string {
 func (x *Introspection) GetSigned() *SignedAnswers {
 	if x != nil {
 		return x.Signed
+	}
+	return nil
+}
+
+func (x *Introspection) GetProof() *Proof {
+	if x != nil {
+		return x.Proof
 	}
 	return nil
 }
@@ -2911,94 +2948,6 @@ func (x *Sqlite) GetPoll() *durationpb.Duration {
 	return nil
 }
 
-// Secret is a text that must not stand in the configuration.
-type Secret struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where it is.
-	//
-	// Types that are valid to be assigned to Source:
-	//
-	//	*Secret_File
-	//	*Secret_Env
-	Source        isSecret_Source `protobuf_oneof:"source"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Secret) Reset() {
-	*x = Secret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Secret) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Secret) ProtoMessage() {}
-
-func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Secret.ProtoReflect.Descriptor instead.
-func (*Secret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
-}
-
-func (x *Secret) GetSource() isSecret_Source {
-	if x != nil {
-		return x.Source
-	}
-	return nil
-}
-
-func (x *Secret) GetFile() string {
-	if x != nil {
-		if x, ok := x.Source.(*Secret_File); ok {
-			return x.File
-		}
-	}
-	return ""
-}
-
-func (x *Secret) GetEnv() string {
-	if x != nil {
-		if x, ok := x.Source.(*Secret_Env); ok {
-			return x.Env
-		}
-	}
-	return ""
-}
-
-type isSecret_Source interface {
-	isSecret_Source()
-}
-
-type Secret_File struct {
-	// A file that holds it, watched for changes; space around it does not count. A relative path starts at the folder
-	// of the configuration.
-	File string `protobuf:"bytes,1,opt,name=file,proto3,oneof"`
-}
-
-type Secret_Env struct {
-	// A variable of the environment that holds it.
-	Env string `protobuf:"bytes,2,opt,name=env,proto3,oneof"`
-}
-
-func (*Secret_File) isSecret_Source() {}
-
-func (*Secret_Env) isSecret_Source() {}
-
 // Source is the text of a model.
 type Source struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3015,7 +2964,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3027,7 +2976,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3040,7 +2989,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -3125,7 +3074,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3137,7 +3086,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3150,7 +3099,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Route) GetName() string {
@@ -3252,7 +3201,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3264,7 +3213,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3277,7 +3226,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -3318,7 +3267,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3330,7 +3279,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3343,7 +3292,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{32}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Match) GetHost() string {
@@ -3371,16 +3320,17 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc7\x02\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a\x1dkasbah/config/v1/secret.proto\"\xf9\x02\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
 	"\tenforcers\x18\x03 \x03(\v2\x1a.kasbah.config.v1.EnforcerB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tenforcers\x12<\n" +
 	"\x06routes\x18\x04 \x03(\v2\x17.kasbah.config.v1.RouteB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x06routes\x12C\n" +
-	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\"A\n" +
+	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\x120\n" +
+	"\x06replay\x18\x1e \x01(\v2\x18.kasbah.config.v1.ReplayR\x06replay\"A\n" +
 	"\x0fRevocationStore\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa7\x06\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\x87\a\n" +
 	"\x06Server\x12\x8d\x01\n" +
 	"\x06listen\x18\x01 \x01(\tBu\xbaHr\xba\x01l\n" +
 	"\x0elisten.address\x12!must be host:port or unix:///path\x1a7this.startsWith('unix:///') || this.isHostAndPort(true)\xd8\x01\x01R\x06listen\x12s\n" +
@@ -3401,7 +3351,9 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x10decision_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<*\x00R\x0fdecisionTimeout\x12'\n" +
 	"\x03log\x18\n" +
 	" \x01(\v2\x15.kasbah.config.v1.LogR\x03log\x12L\n" +
-	"\x10credential_cache\x18\v \x01(\v2!.kasbah.config.v1.CredentialCacheR\x0fcredentialCache\"\x9e\x02\n" +
+	"\x10credential_cache\x18\v \x01(\v2!.kasbah.config.v1.CredentialCacheR\x0fcredentialCache\x12^\n" +
+	"\x06public\x18\f \x01(\tBF\xbaHC\xba\x01=\n" +
+	"\x0epublic.address\x12\x11must be host:port\x1a\x18this.isHostAndPort(true)\xd8\x01\x01R\x06public\"\x9e\x02\n" +
 	"\x03Tls\x12$\n" +
 	"\tcert_file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bcertFile\x12\"\n" +
 	"\bkey_file\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\akeyFile\x12$\n" +
@@ -3423,7 +3375,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xa0\x06\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\x97\b\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
 	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
@@ -3432,9 +3384,10 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x12client_certificate\x18\x05 \x01(\v2#.kasbah.config.v1.ClientCertificateH\x00R\x11clientCertificate\x128\n" +
 	"\x04from\x18\x0e \x03(\v2\x1a.kasbah.config.v1.LocationB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x04from\x12\x18\n" +
-	"\aforward\x18\x0f \x01(\bR\aforward:\xf6\x02\xbaH\xf2\x02\x1a\x92\x01\n" +
+	"\aforward\x18\x0f \x01(\bR\aforward:\xed\x04\xbaH\xe9\x04\x1a\x92\x01\n" +
 	"\rprovider.from\x128say where the key is in from alone, and leave out header\x1aGsize(this.from) == 0 || !has(this.api_key) || this.api_key.header == ''\x1a\xda\x01\n" +
-	"\x1bprovider.client_certificate\x12Ga client certificate has no from, and forward goes with forwarded alone\x1ar!has(this.client_certificate) || size(this.from) == 0 && (!this.forward || has(this.client_certificate.forwarded))B\r\n" +
+	"\x1bprovider.client_certificate\x12Ga client certificate has no from, and forward goes with forwarded alone\x1ar!has(this.client_certificate) || size(this.from) == 0 && (!this.forward || has(this.client_certificate.forwarded))\x1a\xf4\x01\n" +
+	"\rprovider.dpop\x12Pa token with a proof stands behind the scheme DPoP; name that place in from, too\x1a\x90\x01size(this.from) == 0 || !has(this.jwt.proof.dpop) && !has(this.introspection.proof.dpop) || this.from.exists(f, f.scheme.lowerAscii() == 'dpop')B\r\n" +
 	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xc6\x03\n" +
 	"\bLocation\x12@\n" +
 	"\x06header\x18\x01 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x06header\x12@\n" +
@@ -3443,7 +3396,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x12websocket_protocol\x18\x04 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x11websocketProtocol\x12A\n" +
 	"\x06scheme\x18\x05 \x01(\tB)\xbaH&\xd8\x01\x01r!\x1822\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\x06scheme:U\xbaHR\x1aP\n" +
 	"\x0flocation.scheme\x12\x16scheme is for a header\x1a%this.scheme == '' || has(this.header)B\x0e\n" +
-	"\x05place\x12\x05\xbaH\x02\b\x01\"\xe2\f\n" +
+	"\x05place\x12\x05\xbaH\x02\b\x01\"\x91\r\n" +
 	"\x03Jwt\x12\"\n" +
 	"\x06issuer\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x06issuer\x12*\n" +
@@ -3468,7 +3421,8 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
 	"decryption\x18\x10 \x03(\v2\x1f.kasbah.config.v1.DecryptionKeyB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\n" +
-	"decryption:\xfc\x05\xbaH\xf8\x05\x1a\x88\x01\n" +
+	"decryption\x12-\n" +
+	"\x05proof\x18\x1e \x01(\v2\x17.kasbah.config.v1.ProofR\x05proof:\xfc\x05\xbaH\xf8\x05\x1a\x88\x01\n" +
 	"\rjwt.audiences\x12Hname the audiences that a token must be for, or write any_audience: true\x1a-size(this.audiences) > 0 != this.any_audience\x1a\xa9\x01\n" +
 	"\vjwt.tenants\x12Qissuer holds {tenant} once where tenants are named, and not at all where none are\x1aGsize(this.issuer.split('{tenant}')) == (size(this.tenants) > 0 ? 2 : 1)\x1a\xea\x01\n" +
 	"\vjwt.secrets\x12QHS256, HS384 and HS512 need secrets, which go with no jwks and no other algorithm\x1a\x87\x01size(this.secrets) > 0 ? this.algorithms.all(a, a.startsWith('HS')) && !has(this.jwks) : !this.algorithms.exists(a, a.startsWith('HS'))\x1a\xd1\x01\n" +
@@ -3488,8 +3442,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05roles\x18\x02 \x01(\tR\x05roles\x12\x16\n" +
 	"\x06scopes\x18\x03 \x01(\tR\x06scopes\x12\x16\n" +
-	"\x06tenant\x18\x04 \x01(\tR\x06tenant\"\xdd\n" +
-	"\n" +
+	"\x06tenant\x18\x04 \x01(\tR\x06tenant\"\x8c\v\n" +
 	"\rIntrospection\x120\n" +
 	"\x03url\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^https?://[^/?#]+[^#]*$R\x03url\x12'\n" +
 	"\tclient_id\x18\x02 \x01(\tB\n" +
@@ -3514,7 +3467,8 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
 	"conditions\x18\x10 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10d\"\x04r\x02\x10\x01R\n" +
 	"conditions\x127\n" +
-	"\x06signed\x18\x11 \x01(\v2\x1f.kasbah.config.v1.SignedAnswersR\x06signed:\x82\x03\xbaH\xfe\x02\x1a\x92\x01\n" +
+	"\x06signed\x18\x11 \x01(\v2\x1f.kasbah.config.v1.SignedAnswersR\x06signed\x12-\n" +
+	"\x05proof\x18\x1e \x01(\v2\x17.kasbah.config.v1.ProofR\x05proof:\x82\x03\xbaH\xfe\x02\x1a\x92\x01\n" +
 	"\x17introspection.audiences\x12Hname the audiences that a token must be for, or write any_audience: true\x1a-size(this.audiences) > 0 != this.any_audience\x1a\xe6\x01\n" +
 	"\x1cintrospection.authentication\x12Cprivate_key_jwt needs a private_key, and the others a client_secret\x1a\x80\x01this.authentication == 3 ? has(this.private_key) && !has(this.client_secret) : has(this.client_secret) && !has(this.private_key)\"\xd5\x01\n" +
 	"\rSignedAnswers\x12\"\n" +
@@ -3607,11 +3561,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06Sqlite\x12\x1b\n" +
 	"\x04path\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04path\x12>\n" +
 	"\x05table\x18\x02 \x01(\tB(\xbaH%\xd8\x01\x01r 2\x1e^[A-Za-z_][A-Za-z0-9_$]{0,62}$R\x05table\x12B\n" +
-	"\x04poll\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xad\xe2\x04R\x04poll\"m\n" +
-	"\x06Secret\x12\x1d\n" +
-	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x123\n" +
-	"\x03env\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z_][A-Za-z0-9_]*$H\x00R\x03envB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"R\n" +
+	"\x04poll\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xad\xe2\x04R\x04poll\"R\n" +
 	"\x06Source\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
 	"\x06inline\x18\x02 \x01(\tH\x00R\x06inlineB\x0f\n" +
@@ -3695,7 +3645,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),                // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),               // 1: kasbah.config.v1.LogFormat
@@ -3730,90 +3680,95 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*Policy)(nil),               // 30: kasbah.config.v1.Policy
 	(*Postgres)(nil),             // 31: kasbah.config.v1.Postgres
 	(*Sqlite)(nil),               // 32: kasbah.config.v1.Sqlite
-	(*Secret)(nil),               // 33: kasbah.config.v1.Secret
-	(*Source)(nil),               // 34: kasbah.config.v1.Source
-	(*Route)(nil),                // 35: kasbah.config.v1.Route
-	(*StepUp)(nil),               // 36: kasbah.config.v1.StepUp
-	(*Match)(nil),                // 37: kasbah.config.v1.Match
-	nil,                          // 38: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                          // 39: kasbah.config.v1.Route.HeadersEntry
-	nil,                          // 40: kasbah.config.v1.Route.QueryEntry
-	nil,                          // 41: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*Source)(nil),               // 33: kasbah.config.v1.Source
+	(*Route)(nil),                // 34: kasbah.config.v1.Route
+	(*StepUp)(nil),               // 35: kasbah.config.v1.StepUp
+	(*Match)(nil),                // 36: kasbah.config.v1.Match
+	nil,                          // 37: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                          // 38: kasbah.config.v1.Route.HeadersEntry
+	nil,                          // 39: kasbah.config.v1.Route.QueryEntry
+	nil,                          // 40: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*Replay)(nil),               // 41: kasbah.config.v1.Replay
 	(*durationpb.Duration)(nil),  // 42: google.protobuf.Duration
+	(*Proof)(nil),                // 43: kasbah.config.v1.Proof
+	(*Secret)(nil),               // 44: kasbah.config.v1.Secret
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
 	12, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
 	28, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	35, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	34, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	6,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
-	8,  // 5: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	42, // 6: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	42, // 7: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	9,  // 8: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	42, // 9: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	10, // 10: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	11, // 11: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	42, // 12: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	42, // 13: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
-	0,  // 14: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
-	1,  // 15: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
-	2,  // 16: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	42, // 17: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	14, // 18: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	23, // 19: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	19, // 20: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	21, // 21: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	13, // 22: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	27, // 23: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	42, // 24: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	42, // 25: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	18, // 26: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 27: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	16, // 28: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	17, // 29: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	33, // 30: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	33, // 31: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 32: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	33, // 33: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	33, // 34: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	42, // 35: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	42, // 36: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	42, // 37: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	42, // 38: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	18, // 39: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 40: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 41: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	27, // 42: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 43: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	22, // 44: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	24, // 45: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 46: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	26, // 47: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	42, // 48: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	33, // 49: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	42, // 50: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	42, // 51: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	34, // 52: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	30, // 53: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	38, // 54: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	29, // 55: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	31, // 56: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	32, // 57: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	33, // 58: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	42, // 59: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	42, // 60: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	37, // 61: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	39, // 62: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	40, // 63: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	41, // 64: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	36, // 65: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	42, // 66: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	67, // [67:67] is the sub-list for method output_type
-	67, // [67:67] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	41, // 5: kasbah.config.v1.Config.replay:type_name -> kasbah.config.v1.Replay
+	8,  // 6: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	42, // 7: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	42, // 8: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	9,  // 9: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	42, // 10: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	10, // 11: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	11, // 12: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	42, // 13: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	42, // 14: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	0,  // 15: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
+	1,  // 16: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
+	2,  // 17: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
+	42, // 18: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	14, // 19: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	23, // 20: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	19, // 21: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	21, // 22: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	13, // 23: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	27, // 24: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	42, // 25: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	42, // 26: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	18, // 27: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 28: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	16, // 29: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	17, // 30: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	43, // 31: kasbah.config.v1.Jwt.proof:type_name -> kasbah.config.v1.Proof
+	44, // 32: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	44, // 33: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 34: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	44, // 35: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	44, // 36: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	42, // 37: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	42, // 38: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	42, // 39: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	42, // 40: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	18, // 41: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 42: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 43: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	43, // 44: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
+	27, // 45: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 46: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	22, // 47: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	24, // 48: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	25, // 49: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	26, // 50: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	42, // 51: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	44, // 52: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	42, // 53: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	42, // 54: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	33, // 55: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	30, // 56: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	37, // 57: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	29, // 58: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	31, // 59: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	32, // 60: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	44, // 61: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	42, // 62: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	42, // 63: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	36, // 64: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	38, // 65: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	39, // 66: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	40, // 67: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	35, // 68: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	42, // 69: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	70, // [70:70] is the sub-list for method output_type
+	70, // [70:70] is the sub-list for method input_type
+	70, // [70:70] is the sub-list for extension type_name
+	70, // [70:70] is the sub-list for extension extendee
+	0,  // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3821,6 +3776,8 @@ func file_kasbah_config_v1_config_proto_init() {
 	if File_kasbah_config_v1_config_proto != nil {
 		return
 	}
+	file_kasbah_config_v1_proof_proto_init()
+	file_kasbah_config_v1_secret_proto_init()
 	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
 		(*RevocationStore_File)(nil),
 	}
@@ -3853,10 +3810,6 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Policy_Sqlite)(nil),
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[28].OneofWrappers = []any{
-		(*Secret_File)(nil),
-		(*Secret_Env)(nil),
-	}
-	file_kasbah_config_v1_config_proto_msgTypes[29].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -3866,7 +3819,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   37,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
