@@ -21,6 +21,8 @@ type Files struct {
 	Secret func(*configv1.Secret) (string, error)
 	// Condition compiles an expression that is true or false of a principal.
 	Condition func(source string) (func(*policy.Principal) (bool, error), error)
+	// Claim compiles an expression of a principal; present is false where it has no value.
+	Claim func(source string) (func(*policy.Principal) (value any, present bool, err error), error)
 }
 
 // Provider is one compiled provider: who vouches, and what its credentials must be. It is immutable, and

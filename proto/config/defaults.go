@@ -16,6 +16,10 @@ func fillDefaults(c *configv1.Config) {
 		c.Server = &configv1.Server{}
 	}
 	fillServer(c.Server)
+	if token := c.GetInternalToken(); token != nil {
+		orDuration(&token.Lifetime, time.Minute)
+		orValue(&token.Header, "x-internal-token")
+	}
 	for _, provider := range c.Providers {
 		if jwt := provider.GetJwt(); jwt != nil {
 			fillJWT(jwt)

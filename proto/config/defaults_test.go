@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -34,13 +33,10 @@ var (
 // documented returns the default that config.proto's comments give each field, by "Message.field".
 func documented(t *testing.T) map[string]string {
 	t.Helper()
-	source, err := os.ReadFile("../kasbah/config/v1/config.proto")
-	if err != nil {
-		t.Fatal(err)
-	}
+	source := schema(t)
 	defaults := map[string]string{}
 	message, comment := "", ""
-	for line := range strings.Lines(string(source)) {
+	for line := range strings.Lines(source) {
 		line = strings.TrimSuffix(line, "\n")
 		if m := messageLine.FindStringSubmatch(line); m != nil {
 			message = m[1]
@@ -94,6 +90,7 @@ func sameValue(a, b string) bool {
 
 func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 	message := &configv1.Config{
+		InternalToken: &configv1.InternalToken{},
 		Providers: []*configv1.Provider{
 			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{}}},

@@ -10,12 +10,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const (
-	manualSource = "../kasbah/config/v1/config.proto"
-	manualFile   = "../../docs/configuration.md"
-	manualHead   = `# The configuration file
+// manualSources are the files of the schema, in the order of the manual.
+var manualSources = []string{"config.proto", "internal_token.proto"}
 
-Made from the comments of [config.proto](../proto/kasbah/config/v1/config.proto) by a test of package proto/config; run it with
+const (
+	manualFile = "../../docs/configuration.md"
+	manualHead = `# The configuration file
+
+Made from the comments of [config.proto](../proto/kasbah/config/v1/config.proto) and its neighbours by a test of package proto/config; run it with
 ` + "`-update`" + ` after a change. Names are written as they stand here; durations as ` + "`200ms`, `5s`, `24h`" + `; values of an enum in lower case
 without their prefix (` + "`level: debug`" + `). Unknown fields, duplicate keys, empty texts and empty lists are errors.
 
@@ -83,13 +85,23 @@ func cell(comment string) string {
 	return strings.ReplaceAll(strings.TrimSpace(comment), "|", "\\|")
 }
 
+// schema returns the text of all of the schema.
+func schema(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	for _, name := range manualSources {
+		text, err := os.ReadFile("../kasbah/config/v1/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
+}
+
 // TestManual: docs/configuration.md says what the schema's comments say.
 func TestManual(t *testing.T) {
-	schema, err := os.ReadFile(manualSource)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := manual(string(schema))
+	want := manual(schema(t))
 	if strings.Count(want, "\n| ") < 60 || strings.Contains(want, "|  |") {
 		t.Fatalf("the manual of the schema has holes:\n%s", want)
 	}

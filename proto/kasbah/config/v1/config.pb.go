@@ -336,7 +336,9 @@ type Config struct {
 	// an error. A request that no route matches is denied.
 	Routes []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
 	// Where it stands which credentials were withdrawn before their end.
-	Revocations   *RevocationStore `protobuf:"bytes,5,opt,name=revocations,proto3" json:"revocations,omitempty"`
+	Revocations *RevocationStore `protobuf:"bytes,5,opt,name=revocations,proto3" json:"revocations,omitempty"`
+	// Tokens of our own that tell upstreams who is calling.
+	InternalToken *InternalToken `protobuf:"bytes,20,opt,name=internal_token,json=internalToken,proto3" json:"internal_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,6 +404,13 @@ func (x *Config) GetRoutes() []*Route {
 func (x *Config) GetRevocations() *RevocationStore {
 	if x != nil {
 		return x.Revocations
+	}
+	return nil
+}
+
+func (x *Config) GetInternalToken() *InternalToken {
+	if x != nil {
+		return x.InternalToken
 	}
 	return nil
 }
@@ -3128,9 +3137,13 @@ type Route struct {
 	AuthenticateAlso []string `protobuf:"bytes,11,rep,name=authenticate_also,json=authenticateAlso,proto3" json:"authenticate_also,omitempty"`
 	// The principal's id of a caller that shows no credential; what it may is for `authorize` to say. A credential that is not
 	// good is refused all the same. Absent: such a caller is refused.
-	Anonymous     string `protobuf:"bytes,12,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Anonymous string `protobuf:"bytes,12,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
+	// The upstream gets a token of our own about the principal, as the top-level `internal_token` has it. An anonymous caller has none.
+	InternalToken bool `protobuf:"varint,30,opt,name=internal_token,json=internalToken,proto3" json:"internal_token,omitempty"`
+	// For whom that token is (`aud`), in place of the audiences there.
+	InternalTokenAudiences []string `protobuf:"bytes,31,rep,name=internal_token_audiences,json=internalTokenAudiences,proto3" json:"internal_token_audiences,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
 }
 
 func (x *Route) Reset() {
@@ -3245,6 +3258,20 @@ func (x *Route) GetAnonymous() string {
 		return x.Anonymous
 	}
 	return ""
+}
+
+func (x *Route) GetInternalToken() bool {
+	if x != nil {
+		return x.InternalToken
+	}
+	return false
+}
+
+func (x *Route) GetInternalTokenAudiences() []string {
+	if x != nil {
+		return x.InternalTokenAudiences
+	}
+	return nil
 }
 
 // StepUp is what a route demands of the caller's authentication, by the claims of the token. Each that is given must hold.
@@ -3381,13 +3408,14 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc7\x02\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a%kasbah/config/v1/internal_token.proto\"\x8f\x03\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
 	"\tenforcers\x18\x03 \x03(\v2\x1a.kasbah.config.v1.EnforcerB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tenforcers\x12<\n" +
 	"\x06routes\x18\x04 \x03(\v2\x17.kasbah.config.v1.RouteB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x06routes\x12C\n" +
-	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\"A\n" +
+	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\x12F\n" +
+	"\x0einternal_token\x18\x14 \x01(\v2\x1f.kasbah.config.v1.InternalTokenR\rinternalToken\"A\n" +
 	"\x0fRevocationStore\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
 	"\x06source\x12\x05\xbaH\x02\b\x01\"\x87\a\n" +
@@ -3627,7 +3655,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06Source\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
 	"\x06inline\x18\x02 \x01(\tH\x00R\x06inlineB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\xd9\f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\x93\x0f\n" +
 	"\x05Route\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x128\n" +
 	"\x05match\x18\x02 \x03(\v2\x17.kasbah.config.v1.MatchB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05match\x12\x16\n" +
@@ -3641,7 +3669,9 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\astep_up\x18\n" +
 	" \x01(\v2\x18.kasbah.config.v1.StepUpR\x06stepUp\x12;\n" +
 	"\x11authenticate_also\x18\v \x03(\tB\x0e\xbaH\v\x92\x01\b\x18\x01\"\x04r\x02\x10\x01R\x10authenticateAlso\x12&\n" +
-	"\tanonymous\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tanonymous\x1a:\n" +
+	"\tanonymous\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tanonymous\x12%\n" +
+	"\x0einternal_token\x18\x1e \x01(\bR\rinternalToken\x12M\n" +
+	"\x18internal_token_audiences\x18\x1f \x03(\tB\x13\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\xf4\x03R\x16internalTokenAudiences\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -3651,9 +3681,10 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aB\n" +
 	"\x14ResponseHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xb1\x05\xbaH\xad\x05\x1a\xbd\x02\n" +
-	"\froute.public\x12za public route asks for nobody: leave out authenticate, authenticate_also, anonymous, step_up, authorize and any_principal\x1a\xb0\x01!this.public || (size(this.authenticate) == 0 && size(this.authenticate_also) == 0 && this.anonymous == '' && !has(this.step_up) && this.authorize == '' && !this.any_principal)\x1a\xcb\x01\n" +
-	"\rroute.decides\x12\\say who may pass: public: true, or authenticate with either authorize or any_principal: true\x1a\\this.public || (size(this.authenticate) > 0 && (this.authorize != '') != this.any_principal)\x1a\x9c\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xf5\x06\xbaH\xf1\x06\x1a\xe6\x02\n" +
+	"\froute.public\x12\x8a\x01a public route asks for nobody: leave out authenticate, authenticate_also, anonymous, step_up, authorize, any_principal and internal_token\x1a\xc8\x01!this.public || (!this.internal_token && size(this.authenticate) == 0 && size(this.authenticate_also) == 0 && this.anonymous == '' && !has(this.step_up) && this.authorize == '' && !this.any_principal)\x1a\xcb\x01\n" +
+	"\rroute.decides\x12\\say who may pass: public: true, or authenticate with either authorize or any_principal: true\x1a\\this.public || (size(this.authenticate) > 0 && (this.authorize != '') != this.any_principal)\x1a\x98\x01\n" +
+	"\x1eroute.internal_token_audiences\x125internal_token_audiences go with internal_token: true\x1a?size(this.internal_token_audiences) == 0 || this.internal_token\x1a\x9c\x01\n" +
 	"\x0froute.anonymous\x12\\any_principal is no rule for callers without a credential: name what decides under authorize\x1a+this.anonymous == '' || !this.any_principal\"\xaa\x02\n" +
 	"\x06StepUp\x120\n" +
 	"\x03acr\x18\x01 \x03(\tB\x1e\xbaH\x1b\x92\x01\x18\x10d\x18\x01\"\x12r\x102\x0e^[!#-\\[\\]-~]+$R\x03acr\x12\"\n" +
@@ -3751,7 +3782,8 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	nil,                          // 39: kasbah.config.v1.Route.HeadersEntry
 	nil,                          // 40: kasbah.config.v1.Route.QueryEntry
 	nil,                          // 41: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil),  // 42: google.protobuf.Duration
+	(*InternalToken)(nil),        // 42: kasbah.config.v1.InternalToken
+	(*durationpb.Duration)(nil),  // 43: google.protobuf.Duration
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
@@ -3759,73 +3791,74 @@ var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	28, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
 	35, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	6,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
-	8,  // 5: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	42, // 6: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	42, // 7: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	9,  // 8: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	42, // 9: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	10, // 10: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	11, // 11: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	42, // 12: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	42, // 13: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
-	0,  // 14: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
-	1,  // 15: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
-	2,  // 16: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	42, // 17: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	14, // 18: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	23, // 19: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	19, // 20: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	21, // 21: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	13, // 22: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	27, // 23: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	42, // 24: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	42, // 25: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	18, // 26: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 27: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	16, // 28: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	17, // 29: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	33, // 30: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	33, // 31: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 32: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	33, // 33: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	33, // 34: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	42, // 35: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	42, // 36: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	42, // 37: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	42, // 38: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	18, // 39: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 40: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 41: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	27, // 42: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 43: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	22, // 44: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	24, // 45: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 46: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	26, // 47: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	42, // 48: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	33, // 49: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	42, // 50: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	42, // 51: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	34, // 52: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	30, // 53: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	38, // 54: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	29, // 55: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	31, // 56: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	32, // 57: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	33, // 58: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	42, // 59: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	42, // 60: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	37, // 61: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	39, // 62: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	40, // 63: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	41, // 64: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	36, // 65: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	42, // 66: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	67, // [67:67] is the sub-list for method output_type
-	67, // [67:67] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	42, // 5: kasbah.config.v1.Config.internal_token:type_name -> kasbah.config.v1.InternalToken
+	8,  // 6: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	43, // 7: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	43, // 8: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	9,  // 9: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	43, // 10: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	10, // 11: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	11, // 12: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	43, // 13: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	43, // 14: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	0,  // 15: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
+	1,  // 16: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
+	2,  // 17: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
+	43, // 18: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	14, // 19: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	23, // 20: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	19, // 21: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	21, // 22: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	13, // 23: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	27, // 24: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	43, // 25: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	43, // 26: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	18, // 27: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 28: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	16, // 29: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	17, // 30: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	33, // 31: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	33, // 32: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 33: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	33, // 34: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	33, // 35: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	43, // 36: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	43, // 37: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	43, // 38: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	43, // 39: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	18, // 40: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 41: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 42: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	27, // 43: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 44: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	22, // 45: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	24, // 46: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	25, // 47: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	26, // 48: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	43, // 49: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	33, // 50: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	43, // 51: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	43, // 52: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	34, // 53: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	30, // 54: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	38, // 55: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	29, // 56: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	31, // 57: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	32, // 58: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	33, // 59: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	43, // 60: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	43, // 61: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	37, // 62: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	39, // 63: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	40, // 64: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	41, // 65: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	36, // 66: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	43, // 67: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	68, // [68:68] is the sub-list for method output_type
+	68, // [68:68] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3833,6 +3866,7 @@ func file_kasbah_config_v1_config_proto_init() {
 	if File_kasbah_config_v1_config_proto != nil {
 		return
 	}
+	file_kasbah_config_v1_internal_token_proto_init()
 	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
 		(*RevocationStore_File)(nil),
 	}
