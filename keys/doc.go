@@ -27,6 +27,8 @@
 // A route asks for several kinds of credentials in the order of its providers (authenticator.go), each where its provider looks
 // for it (location.go), and takes it out (withhold.go).
 //
+// For the way on, a [Minter] makes tokens of our own about the principal (mint.go, internal/mint).
+//
 // What this package guarantees:
 //
 //   - The token's header chooses a key and nothing else. `jku`, `x5u`, `jwk` and `x5c` are ignored, `crit`

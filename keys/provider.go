@@ -25,6 +25,8 @@ type Files struct {
 	Condition func(source string) (func(*policy.Principal) (bool, error), error)
 	// Replay knows which proofs of possession were used; nil: the Store's memory alone.
 	Replay *Replay
+	// Claim compiles an expression of a principal; present is false where it has no value.
+	Claim func(source string) (func(*policy.Principal) (value any, present bool, err error), error)
 }
 
 // Provider is one compiled provider: who vouches, and what its credentials must be. It is immutable, and

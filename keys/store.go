@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kasbah-authz/kasbah/keys/internal/mint"
 	"github.com/kasbah-authz/kasbah/keys/internal/replay"
 )
 
@@ -78,6 +79,7 @@ type Store struct {
 	mu      sync.Mutex
 	sets    map[source]*remote
 	tables  map[tableID]*keyTable
+	minted  *mint.Cache
 	running context.Context // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
 	group   sync.WaitGroup  // the loops of the sets and tables, and the questions to introspection servers
 	answers map[Answers]uint64
@@ -100,8 +102,12 @@ func NewStore(options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	minted, err := mint.NewCache()
+	if err != nil {
+		return nil, err
+	}
 	s := &Store{
-		used: replay.NewMemory(options.Now), inactive: inactive, answers: map[Answers]uint64{},
+		used: replay.NewMemory(options.Now), minted: minted, inactive: inactive, answers: map[Answers]uint64{},
 		client: newClient(options.Client), now: options.Now, logger: logger, cache: cache,
 		sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
 	}
@@ -136,6 +142,7 @@ func (s *Store) Run(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 			s.cache.sweep()
+			s.minted.Sweep(s.now())
 		case <-ctx.Done():
 		}
 	}

@@ -61,6 +61,7 @@ type compiler struct {
 	document *config.Document
 	findings policy.Findings
 	revoked  *keys.Revocations
+	minter   *keys.Minter // nil: no tokens of our own are made
 }
 
 // newCompiler loads the configuration in that file. Files that it names are below the file's folder.
@@ -98,6 +99,8 @@ func (c *compiler) snapshot() *Snapshot {
 		}
 	}
 	c.revoked = c.revocations(cfg.GetRevocations())
+	c.minter = c.internalToken(cfg.GetInternalToken())
+	s.minter = c.minter
 	enforcers := c.enforcers(cfg.GetEnforcers())
 	s.enforcers = enforcers
 	routes := make([]policy.Route, len(cfg.GetRoutes()))
@@ -128,7 +131,7 @@ func (c *compiler) providers(messages []*configv1.Provider) map[string]*keys.Pro
 // keyFiles are what providers may name.
 func (c *compiler) keyFiles() keys.Files {
 	return keys.Files{
-		Read: c.files.read, APIKeys: c.apiKeys, KeyTable: c.keyTable, Condition: expression.Condition,
+		Read: c.files.read, APIKeys: c.apiKeys, KeyTable: c.keyTable, Condition: expression.Condition, Claim: expression.Claim,
 		Replay: c.store.Replay(c.document.Config().GetReplay()),
 		Secret: func(message *configv1.Secret) (string, error) {
 			text, err := c.secret(message)
@@ -248,6 +251,9 @@ func (c *compiler) route(prefix string, message *configv1.Route, providers map[s
 		Headers:  c.injections(prefix+".headers", message.GetHeaders()),
 		Response: c.injections(prefix+".response_headers", message.GetResponseHeaders()),
 		Query:    c.injections(prefix+".query", message.GetQuery()),
+	}
+	if message.GetInternalToken() {
+		route.Headers = append(route.Headers, c.tokenFor(message.GetInternalTokenAudiences()))
 	}
 	for _, m := range message.GetMatch() {
 		route.Matches = append(route.Matches, policy.Match{Host: m.GetHost(), Path: m.GetPath(), Methods: m.GetMethods()})

@@ -29,7 +29,11 @@ type endpoint struct {
 // endpoints are all that the public service has. Their paths are there whatever the configuration says, so that a reload
 // may bring what they are about; until then they answer 404 themselves.
 func (s *Server) endpoints() []endpoint {
-	return nil
+	return []endpoint{
+		{http.MethodGet, "/.well-known/jwks.json", s.serveKeySet},
+		{http.MethodGet, "/.well-known/openid-configuration", s.serveDiscovery},
+		{http.MethodGet, "/.well-known/oauth-authorization-server", s.serveDiscovery},
+	}
 }
 
 // newPublic returns the HTTP service for strangers: the endpoints, and 404 for everything else. Whoever reaches it may ask

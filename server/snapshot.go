@@ -22,7 +22,8 @@ type Snapshot struct {
 	pipeline  *policy.Pipeline
 	providers []*keys.Provider
 	enforcers map[string]*enforcer.Enforcer
-	tls       *tls.Config // nil: plain text
+	tls       *tls.Config  // nil: plain text
+	minter    *keys.Minter // nil: no tokens of our own are made
 
 	maxBody         int
 	decisionTimeout time.Duration

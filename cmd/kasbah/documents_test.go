@@ -27,6 +27,9 @@ func lintText(t *testing.T, text string, replaced ...string) (code int, findings
 	if code := run(t.Context(), []string{"keys", "create", "--file", filepath.Join(folder, "api-keys.yaml"), "--owner", "acme"}, streams{strings.NewReader(""), io.Discard, os.Stderr}); code != exitOK {
 		t.Fatalf("kasbah keys create exits with %d", code)
 	}
+	if code := run(t.Context(), []string{"signing-keys", "create", "--file", filepath.Join(folder, "signing-keys.json")}, streams{strings.NewReader(""), io.Discard, os.Stderr}); code != exitOK {
+		t.Fatalf("kasbah signing-keys create exits with %d", code)
+	}
 	authority := keystest.NewAuthority("clients", time.Now())
 	for pair := append(replaced, "clients.pem", string(authority.PEM()), "clients.crl", string(authority.Revoke(nil)), "partner.pem", string(authority.PEM()),
 		"kasbah.yaml", text, "batch-secret", strings.Repeat("secret", 8), "client-secret", "s3cret", "revoked.yaml", "revoked:\n- {sub: mallory}\n"); len(pair) > 0; pair = pair[2:] {

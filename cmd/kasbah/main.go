@@ -41,6 +41,7 @@ func commands() []command {
 		{"test", "run the tests of policies", policyTest},
 		{"explain", "say why one request is allowed or denied", explain},
 		{"keys", "make, list, rotate and revoke API keys", apiKeys},
+		{"signing-keys", "make, list and rotate the keys of Kasbah's own tokens", signingKeys},
 		{"revoke", "withdraw tokens, sessions, subjects or all of an issuer", revoke},
 		{"demo", "run Envoy, Kasbah, an issuer and an upstream on this machine", runDemo},
 		{"bench", "measure a whole check through Envoy beside a server that does nothing", bench},
@@ -78,7 +79,7 @@ func run(ctx context.Context, args []string, std streams) int {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "Kasbah is the authorization service behind Envoy.\n\nUsage: kasbah COMMAND [FLAGS]\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.summary)
+		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.summary)
 	}
 	fmt.Fprint(w, "\nkasbah COMMAND -h lists the flags of a command.\n")
 }

@@ -20,6 +20,10 @@ func fillDefaults(c *configv1.Config) {
 		c.Replay = &configv1.Replay{}
 	}
 	fillReplay(c.Replay)
+	if token := c.GetInternalToken(); token != nil {
+		orDuration(&token.Lifetime, time.Minute)
+		orValue(&token.Header, "x-internal-token")
+	}
 	for _, provider := range c.Providers {
 		if jwt := provider.GetJwt(); jwt != nil {
 			fillJWT(jwt)

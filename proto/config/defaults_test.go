@@ -89,7 +89,8 @@ func sameValue(a, b string) bool {
 
 func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 	message := &configv1.Config{
-		Replay: &configv1.Replay{Redis: &configv1.Redis{}},
+		Replay:        &configv1.Replay{Redis: &configv1.Redis{}},
+		InternalToken: &configv1.InternalToken{},
 		Providers: []*configv1.Provider{
 			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{Proof: &configv1.Proof{Dpop: &configv1.Dpop{Nonce: &configv1.DpopNonce{}}}}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{}}},

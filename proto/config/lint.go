@@ -26,6 +26,7 @@ func lint(r *report, config *configv1.Config, root *place) {
 		l.issuers(i)
 	}
 	l.headers()
+	l.internalToken()
 }
 
 func (l *linter) fault(at *place, format string, arguments ...any) {
