@@ -14,6 +14,7 @@ import (
 	"github.com/kasbah-authz/kasbah/policy/expression"
 	"github.com/kasbah-authz/kasbah/proto/config"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
+	"github.com/kasbah-authz/kasbah/proto/schema"
 )
 
 // inputs are what one load reads its configuration with.
@@ -252,7 +253,7 @@ func (c *compiler) route(prefix string, message *configv1.Route, providers map[s
 		route.Matches = append(route.Matches, policy.Match{Host: m.GetHost(), Path: m.GetPath(), Methods: m.GetMethods()})
 	}
 	if message.GetPublic() {
-		route.Stages = append(route.Stages, permitEveryone{})
+		route.Stages = append(c.validates(prefix, message), permitEveryone{})
 		return route
 	}
 	if c.caller != nil {
@@ -265,12 +266,26 @@ func (c *compiler) route(prefix string, message *configv1.Route, providers map[s
 	if demanded := message.GetStepUp(); demanded != nil {
 		route.Stages = append(route.Stages, c.store.StepUp(demanded))
 	}
+	route.Stages = append(route.Stages, c.validates(prefix, message)...)
 	if message.GetAnyPrincipal() {
 		route.Stages = append(route.Stages, permitPrincipals{})
 	} else if e := enforcers[message.GetAuthorize()]; e != nil {
 		route.Stages = append(route.Stages, e)
 	}
 	return route
+}
+
+// validates returns the stage that looks at the bodies of a route, none where nobody does.
+func (c *compiler) validates(prefix string, message *configv1.Route) []policy.Stage {
+	if message.GetBody() == nil {
+		return nil
+	}
+	validator, err := schema.New(schema.Config{Body: message.GetBody()})
+	if err != nil {
+		c.fault(prefix+".body", err)
+		return nil
+	}
+	return []policy.Stage{validator}
 }
 
 // trusted returns the providers of those names; the configuration is refused where one is missing.

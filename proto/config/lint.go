@@ -24,6 +24,7 @@ func lint(r *report, config *configv1.Config, root *place) {
 	for i := range config.GetRoutes() {
 		l.catchAll(i)
 		l.issuers(i)
+		l.body(i)
 	}
 	l.headers()
 }
@@ -189,5 +190,15 @@ func (l *linter) issuers(index int) {
 				"the providers %s and %s have the same issuer; of a token that both accept, %s makes the principal",
 				quote(first[issuer]), quote(name), quote(first[issuer]))
 		}
+	}
+}
+
+// body compares the longest body of a route with the longest that there is.
+func (l *linter) body(index int) {
+	settings := &configv1.Server{MaxBodyBytes: l.config.GetServer().GetMaxBodyBytes()}
+	fillServer(settings)
+	if longest := l.config.GetRoutes()[index].GetBody().GetMaxBytes(); longest > settings.GetMaxBodyBytes() {
+		l.fault(l.root.field("routes").item(index).field("body").field("max_bytes"),
+			"no body of more than %d bytes is looked at: raise server.max_body_bytes, and Envoy's max_request_bytes, too", settings.GetMaxBodyBytes())
 	}
 }

@@ -3118,7 +3118,9 @@ type Route struct {
 	AuthenticateAlso []string `protobuf:"bytes,11,rep,name=authenticate_also,json=authenticateAlso,proto3" json:"authenticate_also,omitempty"`
 	// The principal's id of a caller that shows no credential; what it may is for `authorize` to say. A credential that is not
 	// good is refused all the same. Absent: such a caller is refused.
-	Anonymous     string `protobuf:"bytes,12,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
+	Anonymous string `protobuf:"bytes,12,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
+	// What the body must be. Absent: nobody looks at it. Decided after authentication and before `authorize`.
+	Body          *Body `protobuf:"bytes,20,opt,name=body,proto3" json:"body,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3235,6 +3237,13 @@ func (x *Route) GetAnonymous() string {
 		return x.Anonymous
 	}
 	return ""
+}
+
+func (x *Route) GetBody() *Body {
+	if x != nil {
+		return x.Body
+	}
+	return nil
 }
 
 // StepUp is what a route demands of the caller's authentication, by the claims of the token. Each that is given must hold.
@@ -3371,7 +3380,7 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc7\x02\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bkasbah/config/v1/body.proto\"\xc7\x02\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
@@ -3615,7 +3624,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06Source\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
 	"\x06inline\x18\x02 \x01(\tH\x00R\x06inlineB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\xd9\f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\x85\r\n" +
 	"\x05Route\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x128\n" +
 	"\x05match\x18\x02 \x03(\v2\x17.kasbah.config.v1.MatchB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05match\x12\x16\n" +
@@ -3629,7 +3638,8 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\astep_up\x18\n" +
 	" \x01(\v2\x18.kasbah.config.v1.StepUpR\x06stepUp\x12;\n" +
 	"\x11authenticate_also\x18\v \x03(\tB\x0e\xbaH\v\x92\x01\b\x18\x01\"\x04r\x02\x10\x01R\x10authenticateAlso\x12&\n" +
-	"\tanonymous\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tanonymous\x1a:\n" +
+	"\tanonymous\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tanonymous\x12*\n" +
+	"\x04body\x18\x14 \x01(\v2\x16.kasbah.config.v1.BodyR\x04body\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -3740,6 +3750,7 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	nil,                          // 40: kasbah.config.v1.Route.QueryEntry
 	nil,                          // 41: kasbah.config.v1.Route.ResponseHeadersEntry
 	(*durationpb.Duration)(nil),  // 42: google.protobuf.Duration
+	(*Body)(nil),                 // 43: kasbah.config.v1.Body
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
@@ -3808,12 +3819,13 @@ var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	40, // 63: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
 	41, // 64: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
 	36, // 65: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	42, // 66: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	67, // [67:67] is the sub-list for method output_type
-	67, // [67:67] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	43, // 66: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
+	42, // 67: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	68, // [68:68] is the sub-list for method output_type
+	68, // [68:68] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3821,6 +3833,7 @@ func file_kasbah_config_v1_config_proto_init() {
 	if File_kasbah_config_v1_config_proto != nil {
 		return
 	}
+	file_kasbah_config_v1_body_proto_init()
 	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
 		(*RevocationStore_File)(nil),
 	}
