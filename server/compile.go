@@ -62,6 +62,7 @@ type compiler struct {
 	document *config.Document
 	findings policy.Findings
 	revoked  *keys.Revocations
+	schemas  map[string]*schema.Schema
 }
 
 // newCompiler loads the configuration in that file. Files that it names are below the file's folder.
@@ -101,6 +102,7 @@ func (c *compiler) snapshot() *Snapshot {
 	c.revoked = c.revocations(cfg.GetRevocations())
 	enforcers := c.enforcers(cfg.GetEnforcers())
 	s.enforcers = enforcers
+	c.schemas = c.compileSchemas(cfg.GetSchemas())
 	routes := make([]policy.Route, len(cfg.GetRoutes()))
 	for i, r := range cfg.GetRoutes() {
 		routes[i] = c.route(fmt.Sprintf("routes[%d]", i), r, providers, enforcers)
@@ -273,19 +275,6 @@ func (c *compiler) route(prefix string, message *configv1.Route, providers map[s
 		route.Stages = append(route.Stages, e)
 	}
 	return route
-}
-
-// validates returns the stage that looks at the bodies of a route, none where nobody does.
-func (c *compiler) validates(prefix string, message *configv1.Route) []policy.Stage {
-	if message.GetBody() == nil {
-		return nil
-	}
-	validator, err := schema.New(schema.Config{Body: message.GetBody()})
-	if err != nil {
-		c.fault(prefix+".body", err)
-		return nil
-	}
-	return []policy.Stage{validator}
 }
 
 // trusted returns the providers of those names; the configuration is refused where one is missing.

@@ -50,7 +50,20 @@ func fillDefaults(c *configv1.Config) {
 			orDuration(&sqlite.Poll, time.Second)
 		}
 	}
+	modes := make(map[string]configv1.ValidationMode, len(c.Schemas))
+	for _, schema := range c.Schemas {
+		orValue(&schema.Mode, configv1.ValidationMode_VALIDATION_MODE_ENFORCE)
+		modes[schema.Name] = schema.Mode
+		if protobuf := schema.GetProtobuf(); protobuf != nil {
+			orValue(&protobuf.UnknownFields, configv1.UnknownFields_UNKNOWN_FIELDS_REFUSE)
+			orValue(&protobuf.MaxValues, 10_000)
+			orValue(&protobuf.MaxDepth, 32)
+		}
+	}
 	for _, route := range c.Routes {
+		if route.Validate != "" && route.Body == nil {
+			route.Body = &configv1.Body{Mode: modes[route.Validate]}
+		}
 		if route.Body != nil {
 			fillBody(route.Body, c.Server.MaxBodyBytes)
 		}

@@ -95,11 +95,15 @@ func (l *linter) names() {
 	for _, e := range l.config.GetEnforcers() {
 		enforcers.names = append(enforcers.names, e.GetName())
 	}
+	schemas := named{field: "schemas", noun: "schema"}
+	for _, s := range l.config.GetSchemas() {
+		schemas.names = append(schemas.names, s.GetName())
+	}
 	routes := named{field: "routes", noun: "route"}
 	for _, r := range l.config.GetRoutes() {
 		routes.names = append(routes.names, r.GetName())
 	}
-	for _, list := range []*named{&providers, &enforcers, &routes} {
+	for _, list := range []*named{&providers, &enforcers, &schemas, &routes} {
 		l.unique(list)
 	}
 	for i, route := range l.config.GetRoutes() {
@@ -113,10 +117,14 @@ func (l *linter) names() {
 		if name := route.GetAuthorize(); name != "" {
 			l.use(&enforcers, name, at.field("authorize"))
 		}
+		if name := route.GetValidate(); name != "" {
+			l.use(&schemas, name, at.field("validate"))
+		}
 	}
 	if !l.failed() { // what seems unused is often what another name was meant to be
 		l.unused(&providers)
 		l.unused(&enforcers)
+		l.unused(&schemas)
 	}
 }
 

@@ -43,7 +43,7 @@ leaves that value out.
 )
 
 // manualSources are the files of the schema, in the order of the manual.
-var manualSources = []string{"config", "body"}
+var manualSources = []string{"config", "body", "schema"}
 
 var (
 	manualMessage = regexp.MustCompile(`^(?:message|enum) (\w+) \{`)

@@ -6,7 +6,7 @@ var testSeed = maphash.MakeSeed()
 
 // CheckJSON returns the rule that the structure of a text breaks, "" for none.
 func CheckJSON(text []byte, limits *Limits) string {
-	if d := checkJSON(text, limits, testSeed); d != nil {
+	if _, d := checkJSON(text, limits, testSeed); d != nil {
 		return d.rule
 	}
 	return ""

@@ -14,12 +14,32 @@ import (
 type kind uint8
 
 const (
-	opaque   kind = iota // not at all
-	jsonText             // as JSON
+	opaque          kind = iota // not at all
+	jsonText                    // as JSON
+	protobufMessage             // as a message in protobuf's own form
+	frames                      // as messages of gRPC
+	webFrames                   // as those of gRPC-Web, which has its own Content-Type
+	webTextFrames               // likewise, in base64
 )
+
+// shape is what is known of a body before a schema looks at it.
+type shape struct {
+	kind   kind
+	values int // members and elements of JSON
+}
 
 // kindOf returns how a body of that content type is read, which is in lower case and without parameters.
 func kindOf(contentType string) kind {
+	switch contentType {
+	case "application/grpc", "application/grpc+proto":
+		return frames
+	case "application/grpc-web", "application/grpc-web+proto":
+		return webFrames
+	case "application/grpc-web-text", "application/grpc-web-text+proto":
+		return webTextFrames
+	case "application/proto":
+		return protobufMessage
+	}
 	switch {
 	case strings.HasPrefix(contentType, "application/grpc"), strings.HasPrefix(contentType, "application/connect+"):
 		return opaque // frames, whatever is in them
@@ -56,34 +76,47 @@ func newForm(body *configv1.Body, types []string, seed maphash.Seed) form {
 	}
 }
 
+// widest returns the form of which no more is demanded than that a schema can look at the body, for where the route's own
+// demands are only to be reported.
+func (f *form) widest(types []string) form {
+	wide := *f
+	wide.types, wide.reported = types, false
+	wide.limits = Limits{Depth: maxNesting, Members: maxWide, Elements: maxWide, Values: maxWide, String: f.maxBytes, Name: f.maxBytes, Number: 4096}
+	return wide
+}
+
+// maxWide is how many members and elements there may be where no limit of the configuration's holds.
+const maxWide = 100_000
+
 // check returns how the body is to be read, or what is wrong with it.
-func (f *form) check(req *policy.Request) (kind, *finding) {
+func (f *form) check(req *policy.Request) (shape, *finding) {
 	switch length := len(req.Body.Bytes); {
 	case length == 0:
-		return opaque, &finding{reason: policy.BodyMissing, violations: one("body.missing", "the request must have a body")}
+		return shape{}, &finding{reason: policy.BodyMissing, violations: one("body.missing", "the request must have a body")}
 	case req.Body.Truncated:
-		return opaque, tooLong("the body is longer than can be looked at")
+		return shape{}, tooLong("the body is longer than can be looked at")
 	case length > f.maxBytes:
-		return opaque, tooLong(fmt.Sprintf("the body is longer than %d bytes", f.maxBytes))
+		return shape{}, tooLong(fmt.Sprintf("the body is longer than %d bytes", f.maxBytes))
 	}
 	if coding, lines := req.Headers.Get("content-encoding"); lines > 1 || lines == 1 && !strings.EqualFold(coding, "identity") {
-		return opaque, invalid("body.content_encoding", "the body must not be compressed (Content-Encoding)")
+		return shape{}, invalid("body.content_encoding", "the body must not be compressed (Content-Encoding)")
 	}
 	written, lines := req.Headers.Get("content-type")
 	if lines != 1 {
-		return opaque, invalid("body.content_type", "the request must have one Content-Type")
+		return shape{}, invalid("body.content_type", "the request must have one Content-Type")
 	}
 	contentType, ok := mediaType(written)
 	if !ok || !slices.Contains(f.types, contentType) {
-		return opaque, invalid("body.content_type", "the Content-Type must be "+strings.Join(f.types, " or ")+", with no parameter but charset=utf-8")
+		return shape{}, invalid("body.content_type", "the Content-Type must be "+strings.Join(f.types, " or ")+", with no parameter but charset=utf-8")
 	}
-	read := kindOf(contentType)
-	if read == jsonText {
-		if d := checkJSON(req.Body.Bytes, &f.limits, f.seed); d != nil {
-			return opaque, invalid(d.rule, d.message())
+	seen := shape{kind: kindOf(contentType)}
+	if seen.kind == jsonText {
+		var d *defect
+		if seen.values, d = checkJSON(req.Body.Bytes, &f.limits, f.seed); d != nil {
+			return shape{}, invalid(d.rule, d.message())
 		}
 	}
-	return read, nil
+	return seen, nil
 }
 
 // mediaType reads the value of a Content-Type (RFC 9110, section 8.3.1), which is accepted in its plainest forms only: any other

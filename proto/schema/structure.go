@@ -51,12 +51,13 @@ type structure struct {
 	names   names
 }
 
-// checkJSON returns what is wrong with the structure of a text of JSON, nil where nothing is. Two names of one object are taken
+// checkJSON returns how many members and elements a text of JSON has, or what is wrong with its structure. Two names of one object are taken
 // for the same when their hashes under the seed are, which nobody can provoke who does not know it.
-func checkJSON(text []byte, limits *Limits, seed maphash.Seed) *defect {
+func checkJSON(text []byte, limits *Limits, seed maphash.Seed) (values int, d *defect) {
 	s := structure{text: text, limits: limits}
 	s.names.seed = seed
-	return s.document()
+	d = s.document()
+	return s.values, d
 }
 
 // What the text goes on with.

@@ -336,7 +336,9 @@ type Config struct {
 	// an error. A request that no route matches is denied.
 	Routes []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
 	// Where it stands which credentials were withdrawn before their end.
-	Revocations   *RevocationStore `protobuf:"bytes,5,opt,name=revocations,proto3" json:"revocations,omitempty"`
+	Revocations *RevocationStore `protobuf:"bytes,5,opt,name=revocations,proto3" json:"revocations,omitempty"`
+	// What bodies are held against. The names are what routes give under `validate`.
+	Schemas       []*Schema `protobuf:"bytes,10,rep,name=schemas,proto3" json:"schemas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,6 +404,13 @@ func (x *Config) GetRoutes() []*Route {
 func (x *Config) GetRevocations() *RevocationStore {
 	if x != nil {
 		return x.Revocations
+	}
+	return nil
+}
+
+func (x *Config) GetSchemas() []*Schema {
+	if x != nil {
+		return x.Schemas
 	}
 	return nil
 }
@@ -3120,7 +3129,9 @@ type Route struct {
 	// good is refused all the same. Absent: such a caller is refused.
 	Anonymous string `protobuf:"bytes,12,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
 	// What the body must be. Absent: nobody looks at it. Decided after authentication and before `authorize`.
-	Body          *Body `protobuf:"bytes,20,opt,name=body,proto3" json:"body,omitempty"`
+	Body *Body `protobuf:"bytes,20,opt,name=body,proto3" json:"body,omitempty"`
+	// The schema that the body is held against. With it the limits of `body` hold too, with their defaults where none are written.
+	Validate      string `protobuf:"bytes,21,opt,name=validate,proto3" json:"validate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3244,6 +3255,13 @@ func (x *Route) GetBody() *Body {
 		return x.Body
 	}
 	return nil
+}
+
+func (x *Route) GetValidate() string {
+	if x != nil {
+		return x.Validate
+	}
+	return ""
 }
 
 // StepUp is what a route demands of the caller's authentication, by the claims of the token. Each that is given must hold.
@@ -3380,13 +3398,15 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bkasbah/config/v1/body.proto\"\xc7\x02\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bkasbah/config/v1/body.proto\x1a\x1dkasbah/config/v1/schema.proto\"\x86\x03\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
 	"\tenforcers\x18\x03 \x03(\v2\x1a.kasbah.config.v1.EnforcerB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tenforcers\x12<\n" +
 	"\x06routes\x18\x04 \x03(\v2\x17.kasbah.config.v1.RouteB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x06routes\x12C\n" +
-	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\"A\n" +
+	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\x12=\n" +
+	"\aschemas\x18\n" +
+	" \x03(\v2\x18.kasbah.config.v1.SchemaB\t\xbaH\x06\x92\x01\x03\x10\x90NR\aschemas\"A\n" +
 	"\x0fRevocationStore\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
 	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa7\x06\n" +
@@ -3624,7 +3644,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06Source\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
 	"\x06inline\x18\x02 \x01(\tH\x00R\x06inlineB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\x85\r\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa1\r\n" +
 	"\x05Route\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x128\n" +
 	"\x05match\x18\x02 \x03(\v2\x17.kasbah.config.v1.MatchB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05match\x12\x16\n" +
@@ -3639,7 +3659,8 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	" \x01(\v2\x18.kasbah.config.v1.StepUpR\x06stepUp\x12;\n" +
 	"\x11authenticate_also\x18\v \x03(\tB\x0e\xbaH\v\x92\x01\b\x18\x01\"\x04r\x02\x10\x01R\x10authenticateAlso\x12&\n" +
 	"\tanonymous\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tanonymous\x12*\n" +
-	"\x04body\x18\x14 \x01(\v2\x16.kasbah.config.v1.BodyR\x04body\x1a:\n" +
+	"\x04body\x18\x14 \x01(\v2\x16.kasbah.config.v1.BodyR\x04body\x12\x1a\n" +
+	"\bvalidate\x18\x15 \x01(\tR\bvalidate\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -3749,8 +3770,9 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	nil,                          // 39: kasbah.config.v1.Route.HeadersEntry
 	nil,                          // 40: kasbah.config.v1.Route.QueryEntry
 	nil,                          // 41: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil),  // 42: google.protobuf.Duration
-	(*Body)(nil),                 // 43: kasbah.config.v1.Body
+	(*Schema)(nil),               // 42: kasbah.config.v1.Schema
+	(*durationpb.Duration)(nil),  // 43: google.protobuf.Duration
+	(*Body)(nil),                 // 44: kasbah.config.v1.Body
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
@@ -3758,74 +3780,75 @@ var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	28, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
 	35, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	6,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
-	8,  // 5: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	42, // 6: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	42, // 7: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	9,  // 8: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	42, // 9: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	10, // 10: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	11, // 11: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	42, // 12: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	42, // 13: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
-	0,  // 14: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
-	1,  // 15: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
-	2,  // 16: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	42, // 17: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	14, // 18: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	23, // 19: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	19, // 20: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	21, // 21: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	13, // 22: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	27, // 23: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	42, // 24: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	42, // 25: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	18, // 26: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 27: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	16, // 28: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	17, // 29: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	33, // 30: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	33, // 31: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 32: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	33, // 33: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	33, // 34: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	42, // 35: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	42, // 36: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	42, // 37: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	42, // 38: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	18, // 39: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 40: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 41: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	27, // 42: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 43: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	22, // 44: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	24, // 45: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 46: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	26, // 47: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	42, // 48: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	33, // 49: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	42, // 50: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	42, // 51: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	34, // 52: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	30, // 53: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	38, // 54: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	29, // 55: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	31, // 56: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	32, // 57: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	33, // 58: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	42, // 59: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	42, // 60: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	37, // 61: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	39, // 62: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	40, // 63: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	41, // 64: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	36, // 65: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	43, // 66: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
-	42, // 67: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	68, // [68:68] is the sub-list for method output_type
-	68, // [68:68] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	42, // 5: kasbah.config.v1.Config.schemas:type_name -> kasbah.config.v1.Schema
+	8,  // 6: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	43, // 7: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	43, // 8: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	9,  // 9: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	43, // 10: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	10, // 11: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	11, // 12: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	43, // 13: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	43, // 14: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	0,  // 15: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
+	1,  // 16: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
+	2,  // 17: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
+	43, // 18: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	14, // 19: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	23, // 20: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	19, // 21: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	21, // 22: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	13, // 23: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	27, // 24: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	43, // 25: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	43, // 26: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	18, // 27: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 28: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	16, // 29: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	17, // 30: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	33, // 31: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	33, // 32: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 33: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	33, // 34: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	33, // 35: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	43, // 36: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	43, // 37: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	43, // 38: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	43, // 39: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	18, // 40: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 41: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 42: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	27, // 43: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 44: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	22, // 45: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	24, // 46: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	25, // 47: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	26, // 48: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	43, // 49: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	33, // 50: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	43, // 51: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	43, // 52: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	34, // 53: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	30, // 54: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	38, // 55: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	29, // 56: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	31, // 57: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	32, // 58: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	33, // 59: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	43, // 60: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	43, // 61: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	37, // 62: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	39, // 63: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	40, // 64: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	41, // 65: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	36, // 66: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	44, // 67: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
+	43, // 68: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	69, // [69:69] is the sub-list for method output_type
+	69, // [69:69] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3834,6 +3857,7 @@ func file_kasbah_config_v1_config_proto_init() {
 		return
 	}
 	file_kasbah_config_v1_body_proto_init()
+	file_kasbah_config_v1_schema_proto_init()
 	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
 		(*RevocationStore_File)(nil),
 	}
