@@ -12,8 +12,9 @@ all: generate build race lint ## everything that CI asks for
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
-generate: ## Go from the .proto files
+generate: ## Go from the .proto files, and the descriptors that tests read
 	cd proto && $(buf) generate
+	cd proto && $(buf) build schema/testdata --as-file-descriptor-set --exclude-source-info -o schema/testdata/bank.binpb
 
 build: ## the kasbah program
 	CGO_ENABLED=0 go build -trimpath -o kasbah ./cmd/kasbah

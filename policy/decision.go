@@ -57,8 +57,24 @@ type Outcome struct {
 	// Response are headers to set on what the caller gets, whatever becomes of the request. What the route itself sets goes
 	// before them.
 	Response []Mutation
+	// Violations are what a stage that validates found wrong. With Denied the caller is told them; with any other verdict
+	// they are only reported to the operator.
+	Violations []Violation
+	// Parsed gives what was read of a valid body, for later stages: see [Request]. nil leaves it as it was.
+	Parsed func() (any, error)
 	// Detail says in words what was wrong, for the operator. It holds no secret and is never sent to the caller.
 	Detail string
+}
+
+// Violation is one rule of a body's that does not hold.
+type Violation struct {
+	// Field is the path to what is wrong, as in "items[3].price"; empty for the body as a whole. It holds no key of a map.
+	Field string
+	// Rule is the rule's id, as in "string.min_len".
+	Rule string
+	// Message says in words what is wrong, for the caller. A schema's own words may quote the body, so that they are
+	// never logged.
+	Message string
 }
 
 // Rule names the rule that decided: its text and where it stands.
@@ -98,6 +114,10 @@ type Decision struct {
 	Response []Mutation
 	// Challenges tell the caller how to authenticate, on a denial.
 	Challenges []string
+	// Violations are what the caller is told to be wrong with the body, on a denial.
+	Violations []Violation
+	// Reported are violations for which nothing was denied, because the operator wants to know of them first.
+	Reported []Violation
 
 	// WouldWait says that this is no decision yet: a stage returned [ErrWouldWait].
 	WouldWait bool

@@ -107,7 +107,7 @@ func (p *Pipeline) decide(ctx context.Context, req *Request, note func(Step)) (d
 		d.Reason = NoRoute
 		return d
 	}
-	d.Route = route.Name
+	d.Route, req.Parsed = route.Name, nil
 	permitted := false
 	for _, stage := range route.Stages {
 		if ctx.Err() != nil {
@@ -131,12 +131,18 @@ func (p *Pipeline) decide(ctx context.Context, req *Request, note func(Step)) (d
 		d.Set = append(d.Set, outcome.Set...)
 		d.RemoveQuery = append(d.RemoveQuery, outcome.RemoveQuery...)
 		d.Response = append(d.Response, outcome.Response...)
+		if outcome.Parsed != nil {
+			req.Parsed = outcome.Parsed
+		}
+		if len(outcome.Violations) > 0 && (outcome.Verdict == Passed || outcome.Verdict == Permitted) {
+			d.Reported = append(d.Reported, outcome.Violations...)
+		}
 		switch outcome.Verdict {
 		case Permitted:
 			permitted = true
 		case Passed:
 		default:
-			d.Reason, d.Detail, d.Challenges = outcome.Reason, outcome.Detail, outcome.Challenges
+			d.Reason, d.Detail, d.Challenges, d.Violations = outcome.Reason, outcome.Detail, outcome.Challenges, outcome.Violations
 			return denied(d)
 		}
 	}

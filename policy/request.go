@@ -6,7 +6,7 @@ import (
 )
 
 // Request is one request as every stage reads it: normalised once by the edge that received it, and not
-// changed afterwards, but for Params, which routing fills. A stage must not keep it past its Evaluate.
+// changed afterwards, but for Params, which routing fills, and Parsed, which validation does. A stage must not keep it past its Evaluate.
 type Request struct {
 	// ID is the caller's own name for the request (Envoy's x-request-id); it may be empty or repeated.
 	ID string
@@ -45,6 +45,11 @@ type Request struct {
 
 	// Params are the values of the wildcards of the matched route's path, set by [Pipeline.Decide].
 	Params []Param
+
+	// Parsed gives what validation read of the body: nil, a bool, int64, uint64, float64, json.Number, string, []byte,
+	// time.Time, time.Duration, []any or map[string]any. It is called only when an expression asks, may be called again, and
+	// its values must not be changed. It is set by [Pipeline.Decide], and nil where no body was found valid.
+	Parsed func() (any, error)
 
 	// NoWait is set by an edge that must not block. A stage that would have to wait for the network then
 	// returns [ErrWouldWait] instead, and the Decision says so.

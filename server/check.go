@@ -15,6 +15,7 @@ import (
 
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
+	"github.com/kasbah-authz/kasbah/proto/schema"
 )
 
 const (
@@ -153,7 +154,7 @@ func (c *checker) record(ctx context.Context, which configv1.LogDecisions, d *po
 	case d.Err != nil && d.Reason == policy.Internal:
 		level = slog.LevelError
 	case which == configv1.LogDecisions_LOG_DECISIONS_ALL:
-	case which == configv1.LogDecisions_LOG_DECISIONS_DENIED && d.Effect == policy.Deny:
+	case which == configv1.LogDecisions_LOG_DECISIONS_DENIED && (d.Effect == policy.Deny || len(d.Reported) > 0):
 	default:
 		return
 	}
@@ -170,6 +171,9 @@ func (c *checker) record(ctx context.Context, which configv1.LogDecisions, d *po
 		slog.String("route", d.Route), slog.String("stage", d.Stage), slog.Uint64("generation", d.Generation),
 		slog.String("principal", d.Principal.ID), slog.String("provider", d.Principal.Provider),
 		slog.String("rule", d.Rule.Text), slog.String("rule_at", d.Rule.Position.String()), slog.String("detail", detail),
+	}
+	if found := violated(d); len(found) > 0 {
+		attributes = append(attributes, slog.String("violations", schema.Describe(found)))
 	}
 	if req != nil {
 		attributes = append(attributes, slog.String("request_id", req.ID), slog.String("method", req.Method),

@@ -14,6 +14,7 @@ import (
 	"github.com/kasbah-authz/kasbah/policy/expression"
 	"github.com/kasbah-authz/kasbah/proto/config"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
+	"github.com/kasbah-authz/kasbah/proto/schema"
 )
 
 // inputs are what one load reads its configuration with.
@@ -62,6 +63,7 @@ type compiler struct {
 	findings policy.Findings
 	revoked  *keys.Revocations
 	minter   *keys.Minter // nil: no tokens of our own are made
+	schemas  map[string]*schema.Schema
 }
 
 // newCompiler loads the configuration in that file. Files that it names are below the file's folder.
@@ -103,6 +105,7 @@ func (c *compiler) snapshot() *Snapshot {
 	s.minter = c.minter
 	enforcers := c.enforcers(cfg.GetEnforcers())
 	s.enforcers = enforcers
+	c.schemas = c.compileSchemas(cfg.GetSchemas())
 	routes := make([]policy.Route, len(cfg.GetRoutes()))
 	for i, r := range cfg.GetRoutes() {
 		routes[i] = c.route(fmt.Sprintf("routes[%d]", i), r, providers, enforcers)
@@ -259,7 +262,7 @@ func (c *compiler) route(prefix string, message *configv1.Route, providers map[s
 		route.Matches = append(route.Matches, policy.Match{Host: m.GetHost(), Path: m.GetPath(), Methods: m.GetMethods()})
 	}
 	if message.GetPublic() {
-		route.Stages = append(route.Stages, permitEveryone{})
+		route.Stages = append(c.validates(prefix, message), permitEveryone{})
 		return route
 	}
 	if c.caller != nil {
@@ -272,6 +275,7 @@ func (c *compiler) route(prefix string, message *configv1.Route, providers map[s
 	if demanded := message.GetStepUp(); demanded != nil {
 		route.Stages = append(route.Stages, c.store.StepUp(demanded))
 	}
+	route.Stages = append(route.Stages, c.validates(prefix, message)...)
 	if message.GetAnyPrincipal() {
 		route.Stages = append(route.Stages, permitPrincipals{})
 	} else if e := enforcers[message.GetAuthorize()]; e != nil {

@@ -44,10 +44,10 @@ func encodeAllow(d *policy.Decision) ([]byte, bool) {
 	})
 	e.message(4, func() { // the metadata, a Struct
 		texts, count := describe(d)
-		for i, name := range metadataNames[:count] {
+		for i := range count {
 			e.message(1, func() {
-				e.text(1, name)
-				e.message(2, func() { e.text(3, texts[i]) })
+				e.text(1, texts[i].name)
+				e.message(2, func() { e.text(3, texts[i].text) })
 			})
 		}
 	})

@@ -15,6 +15,7 @@ type metrics struct {
 	decisions *prometheus.CounterVec // route, effect, reason
 	duration  prometheus.Histogram
 	panics    prometheus.Counter
+	reported  *prometheus.CounterVec // route
 
 	reloads    *prometheus.CounterVec // result
 	reloadOK   prometheus.Gauge
@@ -39,6 +40,10 @@ func newMetrics(registry *prometheus.Registry, store *keys.Store, now func() tim
 			Name: "kasbah_panics_total",
 			Help: "Panics that were caught; each denied its request.",
 		}),
+		reported: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kasbah_validation_reported_total",
+			Help: "Requests that are not valid and were not refused for it, because that is only to be reported, by route.",
+		}, []string{"route"}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kasbah_config_reloads_total",
 			Help: "Loads of the configuration, by result: ok, error, or unchanged.",
@@ -63,7 +68,7 @@ func newMetrics(registry *prometheus.Registry, store *keys.Store, now func() tim
 			Help: "Rules of the policy in force, by enforcer.",
 		}, []string{"enforcer"}),
 	}
-	registry.MustRegister(m.decisions, m.duration, m.panics, m.reloads, m.reloadOK, m.reloadedAt, m.generation, m.rules, m.linear,
+	registry.MustRegister(m.decisions, m.duration, m.panics, m.reported, m.reloads, m.reloadOK, m.reloadedAt, m.generation, m.rules, m.linear,
 		&keyCollector{store: store, now: now})
 	return m
 }
@@ -72,6 +77,9 @@ func newMetrics(registry *prometheus.Registry, store *keys.Store, now func() tim
 func (m *metrics) decided(d *policy.Decision, took time.Duration) {
 	m.decisions.WithLabelValues(d.Route, d.Effect.String(), d.Reason.String()).Inc()
 	m.duration.Observe(took.Seconds())
+	if len(d.Reported) > 0 {
+		m.reported.WithLabelValues(d.Route).Inc()
+	}
 	if d.Err != nil && isPanic(d.Err) {
 		m.panics.Inc()
 	}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/kasbah-authz/kasbah/policy"
+	"github.com/kasbah-authz/kasbah/proto/schema"
 )
 
 // answer is what a caller is told for a reason: a status, and a category that gives nothing away.
@@ -86,10 +86,13 @@ func newDenial(d *policy.Decision, grpcCaller bool) *authv3.CheckResponse {
 	if grpcCaller {
 		add("grpc-status", strconv.Itoa(int(told.grpc)))
 		add("grpc-message", told.title+" ("+d.ID+")")
+		if details := statusDetails(told, d); details != "" {
+			add("grpc-status-details-bin", details)
+		}
 	} else {
 		add("content-type", "application/problem+json")
 		add("cache-control", "no-store")
-		denied.Body = problem(told, d.ID)
+		denied.Body = problem(told, d)
 	}
 	if told.retryAfter > 0 {
 		add("retry-after", strconv.Itoa(told.retryAfter))
@@ -110,21 +113,6 @@ func newDenial(d *policy.Decision, grpcCaller bool) *authv3.CheckResponse {
 	}
 }
 
-// problem is the body of a denial (RFC 9457). It holds a category and the decision's id, and nothing that
-// came from the request.
-func problem(told answer, decisionID string) string {
-	body, err := json.Marshal(struct {
-		Title      string `json:"title"`
-		Status     int    `json:"status"`
-		Code       string `json:"code"`
-		DecisionID string `json:"decision_id"`
-	}{told.title, told.http, told.code, decisionID})
-	if err != nil {
-		return `{"title":"The request could not be decided"}`
-	}
-	return string(body) + "\n"
-}
-
 func header(name, value string, action corev3.HeaderValueOption_HeaderAppendAction) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
 		Header:       &corev3.HeaderValue{Key: name, Value: value},
@@ -132,26 +120,38 @@ func header(name, value string, action corev3.HeaderValueOption_HeaderAppendActi
 	}
 }
 
-// metadataNames are what later Envoy filters and the access log learn of a decision, in the order of
-// describe's texts. The last two are there only where somebody was authenticated.
-var metadataNames = [...]string{"decision_id", "effect", "reason", "route", "principal", "provider"}
+// told is one text that later Envoy filters and the access log learn of a decision.
+type told struct{ name, text string }
 
-// describe describes the decision, denials included, by so many texts. Their readers are the operator's, so the reason is
+// describe describes the decision, denials included. Its readers are the operator's, so the reason is
 // precise here. Text of the caller's is kept to valid UTF-8, which protobuf demands.
-func describe(d *policy.Decision) (texts [len(metadataNames)]string, count int) {
-	texts = [len(metadataNames)]string{d.ID, d.Effect.String(), d.Reason.String(), d.Route}
-	if d.Principal.Anonymous() {
-		return texts, len(texts) - 2
+func describe(d *policy.Decision) (texts [7]told, count int) {
+	texts = [7]told{{"decision_id", d.ID}, {"effect", d.Effect.String()}, {"reason", d.Reason.String()}, {"route", d.Route}}
+	count = 4
+	if !d.Principal.Anonymous() {
+		texts[4], texts[5] = told{"principal", strings.ToValidUTF8(d.Principal.ID, "\uFFFD")}, told{"provider", d.Principal.Provider}
+		count = 6
 	}
-	texts[len(texts)-2], texts[len(texts)-1] = strings.ToValidUTF8(d.Principal.ID, "\uFFFD"), d.Principal.Provider
-	return texts, len(texts)
+	if found := violated(d); len(found) > 0 {
+		texts[count] = told{"violations", schema.Describe(found)}
+		count++
+	}
+	return texts, count
+}
+
+// violated returns what is wrong with the body, whether or not that denied.
+func violated(d *policy.Decision) []policy.Violation {
+	if len(d.Violations) > 0 {
+		return d.Violations
+	}
+	return d.Reported
 }
 
 func newMetadata(d *policy.Decision) *structpb.Struct {
 	texts, count := describe(d)
 	fields := make(map[string]*structpb.Value, count)
-	for i, name := range metadataNames[:count] {
-		fields[name] = structpb.NewStringValue(texts[i])
+	for _, text := range texts[:count] {
+		fields[text.name] = structpb.NewStringValue(text.text)
 	}
 	return &structpb.Struct{Fields: fields}
 }

@@ -64,6 +64,8 @@ func (v *variable) takes(keys int) bool {
 		return keys == 1
 	case v.object != nil:
 		return keys > 0
+	case v.value != nil:
+		return true
 	}
 	return keys == 0
 }
@@ -79,6 +81,12 @@ func (d *direct) value(s scope) ref.Val {
 		return missing(d.keys[0])
 	case d.object != nil:
 		return walk(d.object(s), d.keys)
+	case d.variable.value != nil:
+		value, err := d.variable.value(s)
+		if err != nil {
+			return types.WrapErr(err)
+		}
+		return walk(value, d.keys)
 	}
 	return adapter{}.NativeToValue(d.resolve(s))
 }
@@ -101,9 +109,8 @@ func (d *direct) textual(s scope) (value string, found bool, err error) {
 
 func (d *direct) isTextual() bool { return d.text != nil || d.lookup != nil }
 
-// walk follows keys into claims, without a CEL value for what lies between.
-func walk(object map[string]any, keys []string) ref.Val {
-	var value any = object
+// walk follows keys into claims or a body, without a CEL value for what lies between.
+func walk(value any, keys []string) ref.Val {
 	for _, key := range keys {
 		if inner, ok := value.(map[string]any); ok {
 			next, found := inner[key]

@@ -17,6 +17,7 @@
 //	principal.expires                                         timestamp, null for a credential without an end
 //	source.address, .principal, destination.address, .principal   string
 //	source.port, destination.port                             int
+//	body                                                      what validation read of the body: anything
 //	attributes                                                map of string to string
 //	metadata                                                  map of string to anything
 //
@@ -42,6 +43,9 @@
 // An error means that the caller denies. As everywhere in CEL, an error on one side of || or && does not
 // count when the other side alone decides the result; then the result is the same for every value that the
 // side in error could have had.
+//
+// body is an error where validation found no valid body, also in has(body.x): a rule about a body that nobody read must not
+// be taken for one that holds.
 //
 // # Bounds
 //

@@ -37,6 +37,7 @@ const (
 	errNotUTF8 = readingError("a string is not valid UTF-8")
 	errListKey = readingError("a list has no keys")
 	errNumber  = readingError("a number is too large for a double")
+	errNoBody  = readingError("the request has no body that was found valid")
 	errNoTable = readingError("a map of the request can only be asked for its keys")
 )
 

@@ -233,7 +233,7 @@ func TestCompileErrors(t *testing.T) {
 		{`claims.email`, `did you mean principal.claims?`, 1, 1},
 		{`path`, `unknown variable "path"; did you mean request.path?`, 1, 1},
 		{`request`, `"request" alone is no value; name one of its fields, as in request.id`, 1, 1},
-		{`body.amount > 3`, `unknown variable "body.amount"`, 1, 1},
+		{`bodi.amount > 3`, `unknown variable "bodi.amount"`, 1, 1},
 		{`request.route_name`, `unknown variable "request.route_name"`, 1, 1},
 		{`now()`, `unknown function "now"`, 1, 1},
 		{`request.path +`, `Syntax error`, 1, 15},

@@ -35,6 +35,8 @@ type variable struct {
 	object func(s scope) map[string]any
 	// other is a value of another type, whose CEL type is kind.
 	other func(s scope) ref.Val
+	// value is a value of any type, or the error that there is none.
+	value func(s scope) (any, error)
 	kind  *cel.Type
 }
 
@@ -50,6 +52,8 @@ func (v *variable) celType() *cel.Type {
 		return cel.MapType(cel.StringType, cel.ListType(cel.StringType))
 	case v.object != nil:
 		return cel.MapType(cel.StringType, cel.DynType)
+	case v.value != nil:
+		return cel.DynType
 	}
 	return v.kind
 }
@@ -70,6 +74,12 @@ func (v *variable) resolve(s scope) any {
 		return t
 	case v.object != nil:
 		return v.object(s)
+	case v.value != nil:
+		value, err := v.value(s)
+		if err != nil {
+			return types.WrapErr(err)
+		}
+		return value
 	}
 	return v.other(s)
 }
@@ -107,6 +117,7 @@ var variables = []variable{
 	{name: "destination.port", kind: cel.IntType, other: func(s scope) ref.Val { return types.Int(s.req.Destination.Port) }},
 	{name: "destination.principal", text: func(s scope) string { return s.req.Destination.Principal }},
 
+	{name: "body", value: body},
 	{name: "attributes", lookup: attribute, names: attributeNames},
 	{name: "metadata", object: metadata},
 }
@@ -155,6 +166,18 @@ func attributeNames(s scope) []string {
 	}
 	slices.Sort(names) // so that one request always has one answer
 	return names
+}
+
+// body is an error where no body was found valid, so that whoever asks for one that is not there denies.
+func body(s scope) (any, error) {
+	if s.req.Parsed == nil {
+		return nil, errNoBody
+	}
+	value, err := s.req.Parsed()
+	if err != nil {
+		return nil, errNoBody // the text of that error may quote the body
+	}
+	return value, nil
 }
 
 func metadata(s scope) map[string]any {

@@ -8,9 +8,9 @@ import (
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
-// fillDefaults gives every absent field the default that its comment in config.proto documents. Two stay absent, because
-// absence itself means something that no value says: the types of a token, among which is none, and an enforcer's
-// request, whose default depends on its model.
+// fillDefaults gives every absent field the default that its comment in config.proto documents. Three stay absent, because
+// absence itself means something that no value says: the types of a token, among which is none, an enforcer's
+// request, whose default depends on its model, and the content types of a body, whose default depends on its schema.
 func fillDefaults(c *configv1.Config) {
 	if c.Server == nil {
 		c.Server = &configv1.Server{}
@@ -58,6 +58,40 @@ func fillDefaults(c *configv1.Config) {
 			orDuration(&sqlite.Poll, time.Second)
 		}
 	}
+	modes := make(map[string]configv1.ValidationMode, len(c.Schemas))
+	for _, schema := range c.Schemas {
+		orValue(&schema.Mode, configv1.ValidationMode_VALIDATION_MODE_ENFORCE)
+		modes[schema.Name] = schema.Mode
+		if protobuf := schema.GetProtobuf(); protobuf != nil {
+			orValue(&protobuf.UnknownFields, configv1.UnknownFields_UNKNOWN_FIELDS_REFUSE)
+			orValue(&protobuf.MaxValues, 10_000)
+			orValue(&protobuf.MaxDepth, 32)
+		}
+	}
+	for _, route := range c.Routes {
+		if route.Validate != "" && route.Body == nil {
+			route.Body = &configv1.Body{Mode: modes[route.Validate]}
+		}
+		if route.Body != nil {
+			fillBody(route.Body, c.Server.MaxBodyBytes)
+		}
+	}
+}
+
+// fillBody fills in what a body must be. Which content types it may be of depends on the route's schema, where it has one.
+func fillBody(body *configv1.Body, longest uint32) {
+	orValue(&body.MaxBytes, longest)
+	orValue(&body.Mode, configv1.ValidationMode_VALIDATION_MODE_ENFORCE)
+	if body.Json == nil {
+		body.Json = &configv1.JsonLimits{}
+	}
+	orValue(&body.Json.MaxDepth, 32)
+	orValue(&body.Json.MaxMembers, 1000)
+	orValue(&body.Json.MaxElements, 10_000)
+	orValue(&body.Json.MaxValues, 20_000)
+	orValue(&body.Json.MaxStringBytes, 65_536)
+	orValue(&body.Json.MaxNameBytes, 256)
+	orValue(&body.Json.MaxNumberBytes, 32)
 }
 
 func fillServer(s *configv1.Server) {

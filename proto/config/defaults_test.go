@@ -103,8 +103,11 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 			{Policy: &configv1.Policy{Source: &configv1.Policy_Postgres{Postgres: &configv1.Postgres{}}}},
 			{Policy: &configv1.Policy{Source: &configv1.Policy_Sqlite{Sqlite: &configv1.Sqlite{}}}},
 		},
+		Schemas: []*configv1.Schema{{Kind: &configv1.Schema_Protobuf{Protobuf: &configv1.ProtobufSchema{}}}},
+		Routes:  []*configv1.Route{{Body: &configv1.Body{}}},
 	}
 	config.FillDefaults(message)
+	message.Routes[0].Body.MaxBytes = 0 // which is that of the server
 	got, want := filled(message.ProtoReflect(), map[string]string{}), documented(t)
 	if len(want) < 15 {
 		t.Fatalf("config.proto documents %d defaults only; are its comments read rightly?", len(want))

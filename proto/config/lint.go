@@ -24,6 +24,7 @@ func lint(r *report, config *configv1.Config, root *place) {
 	for i := range config.GetRoutes() {
 		l.catchAll(i)
 		l.issuers(i)
+		l.body(i)
 	}
 	l.headers()
 	l.internalToken()
@@ -102,11 +103,15 @@ func (l *linter) names() {
 	for _, e := range l.config.GetEnforcers() {
 		enforcers.names = append(enforcers.names, e.GetName())
 	}
+	schemas := named{field: "schemas", noun: "schema"}
+	for _, s := range l.config.GetSchemas() {
+		schemas.names = append(schemas.names, s.GetName())
+	}
 	routes := named{field: "routes", noun: "route"}
 	for _, r := range l.config.GetRoutes() {
 		routes.names = append(routes.names, r.GetName())
 	}
-	for _, list := range []*named{&providers, &enforcers, &routes} {
+	for _, list := range []*named{&providers, &enforcers, &schemas, &routes} {
 		l.unique(list)
 	}
 	for i, route := range l.config.GetRoutes() {
@@ -120,10 +125,14 @@ func (l *linter) names() {
 		if name := route.GetAuthorize(); name != "" {
 			l.use(&enforcers, name, at.field("authorize"))
 		}
+		if name := route.GetValidate(); name != "" {
+			l.use(&schemas, name, at.field("validate"))
+		}
 	}
 	if !l.failed() { // what seems unused is often what another name was meant to be
 		l.unused(&providers)
 		l.unused(&enforcers)
+		l.unused(&schemas)
 	}
 }
 
@@ -197,5 +206,15 @@ func (l *linter) issuers(index int) {
 				"the providers %s and %s have the same issuer; of a token that both accept, %s makes the principal",
 				quote(first[issuer]), quote(name), quote(first[issuer]))
 		}
+	}
+}
+
+// body compares the longest body of a route with the longest that there is.
+func (l *linter) body(index int) {
+	settings := &configv1.Server{MaxBodyBytes: l.config.GetServer().GetMaxBodyBytes()}
+	fillServer(settings)
+	if longest := l.config.GetRoutes()[index].GetBody().GetMaxBytes(); longest > settings.GetMaxBodyBytes() {
+		l.fault(l.root.field("routes").item(index).field("body").field("max_bytes"),
+			"no body of more than %d bytes is looked at: raise server.max_body_bytes, and Envoy's max_request_bytes, too", settings.GetMaxBodyBytes())
 	}
 }

@@ -341,6 +341,8 @@ type Config struct {
 	Replay *Replay `protobuf:"bytes,30,opt,name=replay,proto3" json:"replay,omitempty"`
 	// Tokens of our own that tell upstreams who is calling.
 	InternalToken *InternalToken `protobuf:"bytes,20,opt,name=internal_token,json=internalToken,proto3" json:"internal_token,omitempty"`
+	// What bodies are held against. The names are what routes give under `validate`.
+	Schemas       []*Schema `protobuf:"bytes,10,rep,name=schemas,proto3" json:"schemas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -420,6 +422,13 @@ func (x *Config) GetReplay() *Replay {
 func (x *Config) GetInternalToken() *InternalToken {
 	if x != nil {
 		return x.InternalToken
+	}
+	return nil
+}
+
+func (x *Config) GetSchemas() []*Schema {
+	if x != nil {
+		return x.Schemas
 	}
 	return nil
 }
@@ -3081,8 +3090,12 @@ type Route struct {
 	InternalToken bool `protobuf:"varint,30,opt,name=internal_token,json=internalToken,proto3" json:"internal_token,omitempty"`
 	// For whom that token is (`aud`), in place of the audiences there.
 	InternalTokenAudiences []string `protobuf:"bytes,31,rep,name=internal_token_audiences,json=internalTokenAudiences,proto3" json:"internal_token_audiences,omitempty"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	// What the body must be. Absent: nobody looks at it. Decided after authentication and before `authorize`.
+	Body *Body `protobuf:"bytes,20,opt,name=body,proto3" json:"body,omitempty"`
+	// The schema that the body is held against. With it the limits of `body` hold too, with their defaults where none are written.
+	Validate      string `protobuf:"bytes,21,opt,name=validate,proto3" json:"validate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Route) Reset() {
@@ -3211,6 +3224,20 @@ func (x *Route) GetInternalTokenAudiences() []string {
 		return x.InternalTokenAudiences
 	}
 	return nil
+}
+
+func (x *Route) GetBody() *Body {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *Route) GetValidate() string {
+	if x != nil {
+		return x.Validate
+	}
+	return ""
 }
 
 // StepUp is what a route demands of the caller's authentication, by the claims of the token. Each that is given must hold.
@@ -3347,7 +3374,7 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a\x1dkasbah/config/v1/secret.proto\x1a%kasbah/config/v1/internal_token.proto\"\xc1\x03\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bkasbah/config/v1/body.proto\x1a%kasbah/config/v1/internal_token.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a\x1dkasbah/config/v1/schema.proto\x1a\x1dkasbah/config/v1/secret.proto\"\x80\x04\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
@@ -3355,7 +3382,9 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06routes\x18\x04 \x03(\v2\x17.kasbah.config.v1.RouteB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x06routes\x12C\n" +
 	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\x120\n" +
 	"\x06replay\x18\x1e \x01(\v2\x18.kasbah.config.v1.ReplayR\x06replay\x12F\n" +
-	"\x0einternal_token\x18\x14 \x01(\v2\x1f.kasbah.config.v1.InternalTokenR\rinternalToken\"A\n" +
+	"\x0einternal_token\x18\x14 \x01(\v2\x1f.kasbah.config.v1.InternalTokenR\rinternalToken\x12=\n" +
+	"\aschemas\x18\n" +
+	" \x03(\v2\x18.kasbah.config.v1.SchemaB\t\xbaH\x06\x92\x01\x03\x10\x90NR\aschemas\"A\n" +
 	"\x0fRevocationStore\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
 	"\x06source\x12\x05\xbaH\x02\b\x01\"\x87\a\n" +
@@ -3593,7 +3622,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06Source\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
 	"\x06inline\x18\x02 \x01(\tH\x00R\x06inlineB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\x93\x0f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\xdb\x0f\n" +
 	"\x05Route\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x128\n" +
 	"\x05match\x18\x02 \x03(\v2\x17.kasbah.config.v1.MatchB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05match\x12\x16\n" +
@@ -3609,7 +3638,9 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x11authenticate_also\x18\v \x03(\tB\x0e\xbaH\v\x92\x01\b\x18\x01\"\x04r\x02\x10\x01R\x10authenticateAlso\x12&\n" +
 	"\tanonymous\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tanonymous\x12%\n" +
 	"\x0einternal_token\x18\x1e \x01(\bR\rinternalToken\x12M\n" +
-	"\x18internal_token_audiences\x18\x1f \x03(\tB\x13\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\xf4\x03R\x16internalTokenAudiences\x1a:\n" +
+	"\x18internal_token_audiences\x18\x1f \x03(\tB\x13\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\xf4\x03R\x16internalTokenAudiences\x12*\n" +
+	"\x04body\x18\x14 \x01(\v2\x16.kasbah.config.v1.BodyR\x04body\x12\x1a\n" +
+	"\bvalidate\x18\x15 \x01(\tR\bvalidate\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -3721,9 +3752,11 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	nil,                          // 40: kasbah.config.v1.Route.ResponseHeadersEntry
 	(*Replay)(nil),               // 41: kasbah.config.v1.Replay
 	(*InternalToken)(nil),        // 42: kasbah.config.v1.InternalToken
-	(*durationpb.Duration)(nil),  // 43: google.protobuf.Duration
-	(*Proof)(nil),                // 44: kasbah.config.v1.Proof
-	(*Secret)(nil),               // 45: kasbah.config.v1.Secret
+	(*Schema)(nil),               // 43: kasbah.config.v1.Schema
+	(*durationpb.Duration)(nil),  // 44: google.protobuf.Duration
+	(*Proof)(nil),                // 45: kasbah.config.v1.Proof
+	(*Secret)(nil),               // 46: kasbah.config.v1.Secret
+	(*Body)(nil),                 // 47: kasbah.config.v1.Body
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
@@ -3733,75 +3766,77 @@ var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	6,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
 	41, // 5: kasbah.config.v1.Config.replay:type_name -> kasbah.config.v1.Replay
 	42, // 6: kasbah.config.v1.Config.internal_token:type_name -> kasbah.config.v1.InternalToken
-	8,  // 7: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	43, // 8: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	43, // 9: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	9,  // 10: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	43, // 11: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	10, // 12: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	11, // 13: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	43, // 14: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	43, // 15: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
-	0,  // 16: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
-	1,  // 17: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
-	2,  // 18: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	43, // 19: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	14, // 20: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	23, // 21: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	19, // 22: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	21, // 23: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	13, // 24: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	27, // 25: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	43, // 26: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	43, // 27: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	18, // 28: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 29: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	16, // 30: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	17, // 31: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	44, // 32: kasbah.config.v1.Jwt.proof:type_name -> kasbah.config.v1.Proof
-	45, // 33: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	45, // 34: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 35: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	45, // 36: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	45, // 37: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	43, // 38: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	43, // 39: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	43, // 40: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	43, // 41: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	18, // 42: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 43: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 44: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	44, // 45: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
-	27, // 46: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 47: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	22, // 48: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	24, // 49: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 50: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	26, // 51: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	43, // 52: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	45, // 53: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	43, // 54: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	43, // 55: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	33, // 56: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	30, // 57: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	37, // 58: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	29, // 59: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	31, // 60: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	32, // 61: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	45, // 62: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	43, // 63: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	43, // 64: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	36, // 65: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	38, // 66: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	39, // 67: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	40, // 68: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	35, // 69: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	43, // 70: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	71, // [71:71] is the sub-list for method output_type
-	71, // [71:71] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	43, // 7: kasbah.config.v1.Config.schemas:type_name -> kasbah.config.v1.Schema
+	8,  // 8: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	44, // 9: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	44, // 10: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	9,  // 11: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	44, // 12: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	10, // 13: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	11, // 14: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	44, // 15: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	44, // 16: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	0,  // 17: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
+	1,  // 18: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
+	2,  // 19: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
+	44, // 20: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	14, // 21: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	23, // 22: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	19, // 23: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	21, // 24: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	13, // 25: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	27, // 26: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	44, // 27: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	44, // 28: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	18, // 29: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 30: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	16, // 31: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	17, // 32: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	45, // 33: kasbah.config.v1.Jwt.proof:type_name -> kasbah.config.v1.Proof
+	46, // 34: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	46, // 35: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 36: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	46, // 37: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	46, // 38: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	44, // 39: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	44, // 40: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	44, // 41: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	44, // 42: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	18, // 43: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 44: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 45: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	45, // 46: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
+	27, // 47: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 48: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	22, // 49: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	24, // 50: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	25, // 51: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	26, // 52: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	44, // 53: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	46, // 54: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	44, // 55: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	44, // 56: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	33, // 57: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	30, // 58: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	37, // 59: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	29, // 60: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	31, // 61: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	32, // 62: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	46, // 63: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	44, // 64: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	44, // 65: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	36, // 66: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	38, // 67: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	39, // 68: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	40, // 69: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	35, // 70: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	47, // 71: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
+	44, // 72: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3809,9 +3844,11 @@ func file_kasbah_config_v1_config_proto_init() {
 	if File_kasbah_config_v1_config_proto != nil {
 		return
 	}
-	file_kasbah_config_v1_proof_proto_init()
-	file_kasbah_config_v1_secret_proto_init()
+	file_kasbah_config_v1_body_proto_init()
 	file_kasbah_config_v1_internal_token_proto_init()
+	file_kasbah_config_v1_proof_proto_init()
+	file_kasbah_config_v1_schema_proto_init()
+	file_kasbah_config_v1_secret_proto_init()
 	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
 		(*RevocationStore_File)(nil),
 	}
