@@ -26,6 +26,9 @@ func lint(r *report, config *configv1.Config, root *place) {
 		l.issuers(i)
 	}
 	l.headers()
+	for i := range config.GetProviders() {
+		l.plain(i)
+	}
 }
 
 func (l *linter) fault(at *place, format string, arguments ...any) {

@@ -11,11 +11,10 @@ import (
 )
 
 const (
-	manualSource = "../kasbah/config/v1/config.proto"
 	manualFile   = "../../docs/configuration.md"
 	manualHead   = `# The configuration file
 
-Made from the comments of [config.proto](../proto/kasbah/config/v1/config.proto) by a test of package proto/config; run it with
+Made from the comments of [the schema](../proto/kasbah/config/v1) by a test of package proto/config; run it with
 ` + "`-update`" + ` after a change. Names are written as they stand here; durations as ` + "`200ms`, `5s`, `24h`" + `; values of an enum in lower case
 without their prefix (` + "`level: debug`" + `). Unknown fields, duplicate keys, empty texts and empty lists are errors.
 
@@ -41,6 +40,9 @@ An error in an expression denies the request, but for a claim that the token lac
 leaves that value out.
 `
 )
+
+// manualSources are the files of the schema that a configuration is of, in the order of the manual.
+var manualSources = []string{"config.proto", "httpclient.proto"}
 
 var (
 	manualMessage = regexp.MustCompile(`^(?:message|enum) (\w+) \{`)
@@ -85,11 +87,15 @@ func cell(comment string) string {
 
 // TestManual: docs/configuration.md says what the schema's comments say.
 func TestManual(t *testing.T) {
-	schema, err := os.ReadFile(manualSource)
-	if err != nil {
-		t.Fatal(err)
+	var schema strings.Builder
+	for _, name := range manualSources {
+		text, err := os.ReadFile("../kasbah/config/v1/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		schema.Write(text)
 	}
-	want := manual(string(schema))
+	want := manual(schema.String())
 	if strings.Count(want, "\n| ") < 60 || strings.Contains(want, "|  |") {
 		t.Fatalf("the manual of the schema has holes:\n%s", want)
 	}
