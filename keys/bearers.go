@@ -31,7 +31,7 @@ func (*bearers) challenge(reason policy.Reason) string {
 }
 
 // authenticate verifies the request's bearer token. Where several providers have the token's issuer and none accepts it,
-// the error is that of the one whose checks it got farthest through; or that a key set was never fetched, if one was not.
+// the error is that of the one whose checks it got farthest through; or that there is no key set in force, if there is none.
 func (b *bearers) authenticate(ctx context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
 	raw, err := b.from.read(req)
 	if err != nil {
@@ -87,7 +87,7 @@ func (b *bearers) verify(ctx context.Context, noWait bool, t *token, digest cred
 		if err == nil {
 			return principal, p, nil
 		}
-		if errors.Is(err, errNeverFetched) {
+		if errors.Is(err, errNoKeySet) {
 			unavailable = err
 			continue
 		}
@@ -107,7 +107,7 @@ func (b *bearers) verify(ctx context.Context, noWait bool, t *token, digest cred
 
 // cached returns the principal of a token that this provider has verified with the keys that it has now.
 func (p *jwtProvider) cached(digest credentialDigest) (*policy.Principal, bool) {
-	generation, ok := p.generation()
+	generation, ok := p.generation(p.store.now())
 	if !ok {
 		return nil, false
 	}

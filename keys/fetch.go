@@ -62,6 +62,17 @@ func (s source) discovery() string {
 	return strings.TrimSuffix(s.issuer, "/") + "/.well-known/openid-configuration"
 }
 
+// metadata returns the URL of an authorization server's metadata (RFC 8414, section 3.1): between the host and the path of its
+// issuer, not behind it.
+func (s source) metadata() (string, error) {
+	parsed, err := url.Parse(s.issuer)
+	if err != nil {
+		return "", errors.New("the issuer is no URL")
+	}
+	path := strings.TrimSuffix(parsed.EscapedPath(), "/")
+	return parsed.Scheme + "://" + parsed.Host + "/.well-known/oauth-authorization-server" + path, nil
+}
+
 // fetch gets the key set, and how long its sender says that it may be kept; 0 when it does not say.
 func (s source) fetch(ctx context.Context, client *http.Client) (*keySet, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
@@ -84,9 +95,16 @@ func (s source) fetch(ctx context.Context, client *http.Client) (*keySet, time.D
 	return set, maxAge(header), nil
 }
 
-// discover returns the address of the issuer's key set. The document must be the issuer's own (section 4.3).
+// discover returns the address of the issuer's key set. The document must be the issuer's own (section 4.3; RFC 8414, section
+// 3.3). A server that has no document of OpenID Connect is asked for that of OAuth; no other fault leads there.
 func (s source) discover(ctx context.Context, client *http.Client) (string, error) {
 	body, _, err := get(ctx, client, s.discovery())
+	if status := statusError(0); errors.As(err, &status) && status == http.StatusNotFound {
+		var address string
+		if address, err = s.metadata(); err == nil {
+			body, _, err = get(ctx, client, address)
+		}
+	}
 	if err != nil {
 		return "", err
 	}
@@ -108,6 +126,14 @@ func (s source) discover(ctx context.Context, client *http.Client) (string, erro
 	return address, nil
 }
 
+// statusError is the status of an answer that is none.
+type statusError int
+
+// Error names the status.
+func (e statusError) Error() string {
+	return fmt.Sprintf("status %d, and only 200 is an answer", int(e))
+}
+
 // get returns the body of an answer with status 200. Errors name no URL, which might hold a secret.
 func get(ctx context.Context, client *http.Client, address string) ([]byte, http.Header, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
@@ -125,7 +151,7 @@ func get(ctx context.Context, client *http.Client, address string) ([]byte, http
 	}
 	defer func() { _ = response.Body.Close() }() // read to its end or given up; neither can fail in a way that matters
 	if response.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("status %d, and only 200 is an answer", response.StatusCode)
+		return nil, nil, statusError(response.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxKeySet+1))
 	if err != nil {

@@ -227,10 +227,10 @@ func (p *jwtProvider) signedAnswer(ctx context.Context, raw string) (map[string]
 	case !slices.Contains(p.types, t.typ):
 		return nil, fmt.Errorf("typ is not %s", signedAnswer)
 	}
-	if err := from.ready(ctx, false, t); err != nil {
+	if err := from.ready(ctx, p.store.now, false, t); err != nil {
 		return nil, err
 	}
-	key, err := find(from.keys.current(), t)
+	key, err := find(from.keys.current(p.store.now()), t)
 	if err != nil {
 		return nil, err
 	}

@@ -100,11 +100,11 @@ func forTenant(pattern, tenant string) string {
 	return strings.ReplaceAll(pattern, "{tenant}", tenant)
 }
 
-// generation changes whenever any of the provider's key sets does. ok is false as long as there never were any keys. Where
+// generation changes whenever any of the provider's key sets does. ok is false where no keys are in force. Where
 // there are several sets it is a hash, because the set that an unread token belongs to is not known.
-func (p *jwtProvider) generation() (generation uint64, ok bool) {
+func (p *jwtProvider) generation(now time.Time) (generation uint64, ok bool) {
 	for _, source := range p.sources {
-		if set := source.current(); set != nil {
+		if set := source.current(now); set != nil {
 			generation, ok = (generation^set.generation)*1099511628211, true // FNV-1a
 			continue
 		}

@@ -48,7 +48,9 @@ func serveTLS(t *testing.T, handler http.Handler) (address, authority string) {
 	return server.URL, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
 }
 
-func attempted(store *keys.Store) func() bool { return func() bool { return store.Sets()[0].Attempted } }
+func attempted(store *keys.Store) func() bool {
+	return func() bool { return store.Sets()[0].Attempted }
+}
 
 // An issuer's server is believed by the authorities of ca_file alone, and reached at a private address only where that is allowed.
 func TestReach(t *testing.T) {

@@ -30,6 +30,20 @@ type Options struct {
 	Logger *slog.Logger
 	// Cache bounds the cache of verified credentials.
 	Cache CacheLimits
+	// KeySets says how remote key sets are refreshed and kept.
+	KeySets KeySetOptions
+}
+
+// KeySetOptions say how remote key sets are refreshed and kept; a zero field is its default.
+type KeySetOptions struct {
+	Folder     string        // where the last good sets are kept, default nowhere
+	MaxAge     time.Duration // since it was last fetched, after which a set counts no longer, default 24h
+	MinRefresh time.Duration // between two fetches at the least, but for an unknown key id, default 30s
+	MaxRefresh time.Duration // between two fetches at the most, default 1h
+}
+
+func (o KeySetOptions) withDefaults() KeySetOptions {
+	return KeySetOptions{o.Folder, cmp.Or(o.MaxAge, 24*time.Hour), cmp.Or(o.MinRefresh, 30*time.Second), cmp.Or(o.MaxRefresh, time.Hour)}
 }
 
 // CacheLimits bound the cache of verified credentials; a zero field is its default.
@@ -51,7 +65,9 @@ func (l CacheLimits) withDefaults() CacheLimits {
 type SetStatus struct {
 	Source    string    // the URL that is asked first, without user information and query; unlike any other set's
 	Keys      int       // usable keys that are in force
-	Fetched   time.Time // when a good answer last came; the zero time for never
+	Fetched   time.Time // when a good answer last came, to a former process too; the zero time for never
+	Expired   bool      // that is too long ago, and the keys are not in force any more
+	Kept      bool      // the set is that of a former process, and was not fetched since
 	Attempted bool      // whether a fetch has ended, well or not
 	Err       error     // how the last one failed, nil when it did not
 }
@@ -71,6 +87,8 @@ type Store struct {
 	now         func() time.Time
 	logger      *slog.Logger
 	cache       *cache
+	keySets     KeySetOptions
+	kept        *keptSets // nil: none are
 	inactive    *inactive
 	generations atomic.Uint64
 
@@ -105,6 +123,8 @@ func NewStore(options Options) (*Store, error) {
 		proxy: options.Proxy, now: options.Now, logger: logger, cache: cache,
 		clients: map[outbound.Settings]*http.Client{}, sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
 	}
+	s.keySets = options.KeySets.withDefaults()
+	s.kept = newKeptSets(s.keySets, logger)
 	if options.Client != nil && options.Client.Transport != nil {
 		s.replaced = options.Client
 	}
@@ -198,14 +218,24 @@ func (s *Store) remote(from source) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
+	var last *keySet
+	var fetched time.Time
+	if !s.knows(from) { // a file is read, and requests may wait for mu
+		last, fetched = s.kept.load(from, s.now())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	set, ok := s.sets[from]
 	if !ok {
 		set = &remote{
-			source: from, label: s.label(from), client: sameHost(client), now: s.now, logger: s.logger, wake: make(chan struct{}, 1),
+			source: from, label: s.label(from), client: sameHost(client), limits: s.keySets, kept: s.kept, now: s.now, logger: s.logger, wake: make(chan struct{}, 1),
 			// Two sets of one source, one forgotten before the other, must not share a generation either.
 			generation: func() uint64 { return s.generations.Add(1) },
+		}
+		if last != nil {
+			last.generation = set.generation()
+			set.enforce(last, fetched, true)
+			set.saved, set.savedAt = last.digest, fetched
 		}
 		s.sets[from] = set
 	}
@@ -213,6 +243,20 @@ func (s *Store) remote(from source) (*remote, error) {
 		set.start(s.running, &s.group)
 	}
 	return set, nil
+}
+
+func (s *Store) knows(from source) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sets[from] != nil
+}
+
+// KeptFailures returns how often a key set that was kept could not be read or used, and how often one could not be kept.
+func (s *Store) KeptFailures() (reads, writes uint64) {
+	if s.kept == nil {
+		return 0, 0
+	}
+	return s.kept.reads.Load(), s.kept.writes.Load()
 }
 
 // keyTable returns what follows that table, from now on if Run runs.

@@ -89,6 +89,7 @@ func (c *compiler) snapshot() *Snapshot {
 		decisionTimeout: settings.GetDecisionTimeout().AsDuration(),
 		log:             newLogging(settings.GetLog()),
 		settings:        settings,
+		keySets:         cfg.GetKeySets(),
 	}
 	s.tls = c.tls(settings.GetTls())
 	providers := c.providers(cfg.GetProviders())

@@ -83,15 +83,19 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("making a server: Path, Log and Now are required")
 	}
 	// What the process is made of is read from the configuration once, before anything is built on it.
-	settings, findings := readSettings(cfg.Path)
-	if settings == nil {
+	configured, findings := readSettings(cfg.Path)
+	if configured == nil {
 		return nil, findings
 	}
+	settings := configured.GetServer()
 	level := &slog.LevelVar{}
 	logging := newLogging(settings.GetLog())
 	level.Set(logging.level)
 	s := &Server{config: cfg, logger: slog.New(cfg.Log(level, logging.text))}
-	store, err := keys.NewStore(keys.Options{Client: cfg.Client, Proxy: cfg.Proxy, Now: cfg.Now, Logger: s.logger, Cache: cacheLimits(settings)})
+	store, err := keys.NewStore(keys.Options{
+		Client: cfg.Client, Proxy: cfg.Proxy, Now: cfg.Now, Logger: s.logger, Cache: cacheLimits(settings),
+		KeySets: keySetOptions(cfg.Path, configured.GetKeySets()),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("making the key store: %w", err)
 	}

@@ -34,13 +34,17 @@ var (
 // documented returns the default that config.proto's comments give each field, by "Message.field".
 func documented(t *testing.T) map[string]string {
 	t.Helper()
-	source, err := os.ReadFile("../kasbah/config/v1/config.proto")
-	if err != nil {
-		t.Fatal(err)
+	var source strings.Builder
+	for _, name := range manualSources {
+		text, err := os.ReadFile("../kasbah/config/v1/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source.Write(text)
 	}
 	defaults := map[string]string{}
 	message, comment := "", ""
-	for line := range strings.Lines(string(source)) {
+	for line := range strings.Lines(source.String()) {
 		line = strings.TrimSuffix(line, "\n")
 		if m := messageLine.FindStringSubmatch(line); m != nil {
 			message = m[1]

@@ -29,6 +29,7 @@ func lint(r *report, config *configv1.Config, root *place) {
 	for i := range config.GetProviders() {
 		l.plain(i)
 	}
+	l.keySets()
 }
 
 func (l *linter) fault(at *place, format string, arguments ...any) {

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	manualFile   = "../../docs/configuration.md"
-	manualHead   = `# The configuration file
+	manualFile = "../../docs/configuration.md"
+	manualHead = `# The configuration file
 
 Made from the comments of [the schema](../proto/kasbah/config/v1) by a test of package proto/config; run it with
 ` + "`-update`" + ` after a change. Names are written as they stand here; durations as ` + "`200ms`, `5s`, `24h`" + `; values of an enum in lower case
@@ -42,7 +42,7 @@ leaves that value out.
 )
 
 // manualSources are the files of the schema that a configuration is of, in the order of the manual.
-var manualSources = []string{"config.proto", "httpclient.proto"}
+var manualSources = []string{"config.proto", "httpclient.proto", "keysets.proto"}
 
 var (
 	manualMessage = regexp.MustCompile(`^(?:message|enum) (\w+) \{`)

@@ -20,6 +20,22 @@ func (l *linter) plain(index int) {
 	}
 }
 
+// keySets compares the times of key sets as they will be, defaults included.
+func (l *linter) keySets() {
+	given := l.config.GetKeySets()
+	times := &configv1.KeySets{MaxAge: given.GetMaxAge(), MinRefresh: given.GetMinRefresh(), MaxRefresh: given.GetMaxRefresh()}
+	fillKeySets(times)
+	at := l.root.field("key_sets")
+	least, most, age := times.GetMinRefresh().AsDuration(), times.GetMaxRefresh().AsDuration(), times.GetMaxAge().AsDuration()
+	switch {
+	case at == nil: // the defaults are fine
+	case least > most:
+		l.fault(at, "min_refresh (%s) is more than max_refresh (%s)", least, most)
+	case most >= age:
+		l.fault(at, "max_age (%s) is not more than max_refresh (%s), so that keys would end before they are fetched again", age, most)
+	}
+}
+
 // fetched is a URL that a provider's servers are asked at, and the fields that lead to it.
 type fetched struct {
 	url  string

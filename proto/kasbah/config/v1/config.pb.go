@@ -336,7 +336,9 @@ type Config struct {
 	// an error. A request that no route matches is denied.
 	Routes []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
 	// Where it stands which credentials were withdrawn before their end.
-	Revocations   *RevocationStore `protobuf:"bytes,5,opt,name=revocations,proto3" json:"revocations,omitempty"`
+	Revocations *RevocationStore `protobuf:"bytes,5,opt,name=revocations,proto3" json:"revocations,omitempty"`
+	// How issuers' key sets are kept and refreshed.
+	KeySets       *KeySets `protobuf:"bytes,9,opt,name=key_sets,json=keySets,proto3" json:"key_sets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,6 +404,13 @@ func (x *Config) GetRoutes() []*Route {
 func (x *Config) GetRevocations() *RevocationStore {
 	if x != nil {
 		return x.Revocations
+	}
+	return nil
+}
+
+func (x *Config) GetKeySets() *KeySets {
+	if x != nil {
+		return x.KeySets
 	}
 	return nil
 }
@@ -3380,13 +3389,14 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!kasbah/config/v1/httpclient.proto\"\xc7\x02\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!kasbah/config/v1/httpclient.proto\x1a\x1ekasbah/config/v1/keysets.proto\"\xfd\x02\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
 	"\tenforcers\x18\x03 \x03(\v2\x1a.kasbah.config.v1.EnforcerB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tenforcers\x12<\n" +
 	"\x06routes\x18\x04 \x03(\v2\x17.kasbah.config.v1.RouteB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x06routes\x12C\n" +
-	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\"A\n" +
+	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\x124\n" +
+	"\bkey_sets\x18\t \x01(\v2\x19.kasbah.config.v1.KeySetsR\akeySets\"A\n" +
 	"\x0fRevocationStore\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
 	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa7\x06\n" +
@@ -3749,8 +3759,9 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	nil,                          // 39: kasbah.config.v1.Route.HeadersEntry
 	nil,                          // 40: kasbah.config.v1.Route.QueryEntry
 	nil,                          // 41: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil),  // 42: google.protobuf.Duration
-	(*HttpClient)(nil),           // 43: kasbah.config.v1.HttpClient
+	(*KeySets)(nil),              // 42: kasbah.config.v1.KeySets
+	(*durationpb.Duration)(nil),  // 43: google.protobuf.Duration
+	(*HttpClient)(nil),           // 44: kasbah.config.v1.HttpClient
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
@@ -3758,74 +3769,75 @@ var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	28, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
 	35, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	6,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
-	8,  // 5: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	42, // 6: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	42, // 7: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	9,  // 8: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	42, // 9: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	10, // 10: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	11, // 11: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	42, // 12: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	42, // 13: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
-	0,  // 14: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
-	1,  // 15: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
-	2,  // 16: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	42, // 17: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	14, // 18: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	23, // 19: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	19, // 20: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	21, // 21: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	43, // 22: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
-	13, // 23: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	27, // 24: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	42, // 25: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	42, // 26: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	18, // 27: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 28: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	16, // 29: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	17, // 30: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	33, // 31: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	33, // 32: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 33: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	33, // 34: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	33, // 35: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	42, // 36: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	42, // 37: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	42, // 38: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	42, // 39: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	18, // 40: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 41: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 42: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	27, // 43: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 44: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	22, // 45: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	24, // 46: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 47: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	26, // 48: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	42, // 49: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	33, // 50: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	42, // 51: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	42, // 52: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	34, // 53: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	30, // 54: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	38, // 55: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	29, // 56: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	31, // 57: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	32, // 58: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	33, // 59: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	42, // 60: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	42, // 61: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	37, // 62: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	39, // 63: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	40, // 64: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	41, // 65: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	36, // 66: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	42, // 67: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	68, // [68:68] is the sub-list for method output_type
-	68, // [68:68] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	42, // 5: kasbah.config.v1.Config.key_sets:type_name -> kasbah.config.v1.KeySets
+	8,  // 6: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	43, // 7: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	43, // 8: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	9,  // 9: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	43, // 10: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	10, // 11: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	11, // 12: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	43, // 13: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	43, // 14: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	0,  // 15: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
+	1,  // 16: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
+	2,  // 17: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
+	43, // 18: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	14, // 19: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	23, // 20: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	19, // 21: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	21, // 22: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	44, // 23: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
+	13, // 24: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	27, // 25: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	43, // 26: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	43, // 27: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	18, // 28: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 29: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	16, // 30: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	17, // 31: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	33, // 32: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	33, // 33: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 34: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	33, // 35: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	33, // 36: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	43, // 37: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	43, // 38: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	43, // 39: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	43, // 40: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	18, // 41: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 42: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 43: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	27, // 44: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 45: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	22, // 46: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	24, // 47: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	25, // 48: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	26, // 49: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	43, // 50: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	33, // 51: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	43, // 52: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	43, // 53: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	34, // 54: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	30, // 55: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	38, // 56: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	29, // 57: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	31, // 58: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	32, // 59: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	33, // 60: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	43, // 61: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	43, // 62: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	37, // 63: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	39, // 64: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	40, // 65: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	41, // 66: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	36, // 67: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	43, // 68: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	69, // [69:69] is the sub-list for method output_type
+	69, // [69:69] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3834,6 +3846,7 @@ func file_kasbah_config_v1_config_proto_init() {
 		return
 	}
 	file_kasbah_config_v1_httpclient_proto_init()
+	file_kasbah_config_v1_keysets_proto_init()
 	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
 		(*RevocationStore_File)(nil),
 	}

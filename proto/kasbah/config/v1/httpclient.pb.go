@@ -35,7 +35,7 @@ type HttpClient struct {
 	// NO_PROXY say in the environment.
 	Proxy string `protobuf:"bytes,2,opt,name=proxy,proto3" json:"proxy,omitempty"`
 	// Lets Kasbah connect to addresses that are not public, too: loopback, private networks, link-local. An issuer inside of the
-	// cluster needs it. Default: an address that is not public is refused, whatever name leads to it.
+	// cluster needs it. Otherwise an address that is not public is refused, whatever name leads to it.
 	PrivateAddresses bool `protobuf:"varint,3,opt,name=private_addresses,json=privateAddresses,proto3" json:"private_addresses,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
