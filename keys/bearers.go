@@ -45,7 +45,7 @@ func (s *presented) hold(ctx context.Context, p *Provider, principal *policy.Pri
 }
 
 // authenticate verifies the request's bearer token. Where several providers have the token's issuer and none accepts it,
-// the error is that of the one whose checks it got farthest through; or that a key set was never fetched, if one was not.
+// the error is that of the one whose checks it got farthest through; or that there is no key set in force, if there is none.
 func (b *bearers) authenticate(ctx context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
 	raw, at, err := b.from.find(req)
 	if err != nil {
@@ -122,7 +122,7 @@ func (b *bearers) verify(ctx context.Context, shown *presented, t *token, digest
 		if err == nil {
 			return principal, p, nil
 		}
-		if errors.Is(err, errNeverFetched) {
+		if errors.Is(err, errNoKeySet) {
 			unavailable = err
 			continue
 		}
@@ -142,7 +142,7 @@ func (b *bearers) verify(ctx context.Context, shown *presented, t *token, digest
 
 // cached returns the principal of a token that this provider has verified with the keys that it has now.
 func (p *jwtProvider) cached(digest credentialDigest) (*policy.Principal, bool) {
-	generation, ok := p.generation()
+	generation, ok := p.generation(p.store.now())
 	if !ok {
 		return nil, false
 	}

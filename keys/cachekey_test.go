@@ -4,10 +4,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	"github.com/kasbah-authz/kasbah/keys/internal/outbound"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
@@ -55,7 +57,7 @@ func drawPairs[T any, K comparable](t *testing.T, draw *rapid.Generator[T], equa
 
 func TestProvidersHaveTheirOwnCacheKeys(t *testing.T) {
 	drawPairs(t, provided, func(a, b *configv1.Provider) bool { return proto.Equal(a, b) }, func(p *configv1.Provider) [32]byte {
-		sum, err := digest(p, nil, nil)
+		sum, err := digest(p, outbound.Settings{}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +96,7 @@ func TestSecretsHaveTheirOwnCacheKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return keys.current().digest
+		return keys.current(time.Time{}).digest
 	})
 }
 
@@ -112,7 +114,7 @@ func TestGenerationsOfSeveralSetsDiffer(t *testing.T) {
 		for second := range uint64(most) {
 			for third := range uint64(most) {
 				p := &jwtProvider{sources: []keySource{set(first), set(second), set(third)}}
-				generation, ok := p.generation()
+				generation, ok := p.generation(time.Time{})
 				if ok == (first+second+third == 0) {
 					t.Fatalf("%d, %d, %d: usable %t", first, second, third, ok)
 				}

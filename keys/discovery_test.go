@@ -3,6 +3,7 @@ package keys_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,10 +90,51 @@ func TestDiscoveryOfAnIssuerWithAPath(t *testing.T) {
 		w.network.serve(http.NotFoundHandler())
 		w.discovering("https://issuer.test/tenant/v2/")
 		w.run()
-		if count, others := w.network.count("https://issuer.test/tenant/v2/.well-known/openid-configuration"); count != 1 || len(others) != 0 {
+		count, others := w.network.count("https://issuer.test/tenant/v2/.well-known/openid-configuration")
+		if count != 1 || !slices.Equal(others, []string{"https://issuer.test/.well-known/oauth-authorization-server/tenant/v2"}) {
 			t.Errorf("asked %d times, and %q", count, others)
 		}
 	})
+}
+
+// Authorization servers without OpenID Connect have their metadata elsewhere (RFC 8414), which is looked for when there is no
+// other document, and must be the issuer's own as well.
+func TestAuthorizationServerMetadata(t *testing.T) {
+	const at = "/.well-known/oauth-authorization-server/tenant"
+	for name, test := range map[string]struct {
+		openid   http.Handler
+		document string
+		good     bool
+	}{
+		"good":             {http.NotFoundHandler(), `{"issuer":"https://issuer.test/tenant","jwks_uri":"https://issuer.test/jwks.json"}`, true},
+		"another issuer":   {http.NotFoundHandler(), `{"issuer":"https://issuer.test","jwks_uri":"https://issuer.test/jwks.json"}`, false},
+		"no jwks_uri":      {http.NotFoundHandler(), `{"issuer":"https://issuer.test/tenant"}`, false},
+		"http":             {http.NotFoundHandler(), `{"issuer":"https://issuer.test/tenant","jwks_uri":"http://issuer.test/jwks.json"}`, false},
+		"a broken server":  {answer(500, ""), `{"issuer":"https://issuer.test/tenant","jwks_uri":"https://issuer.test/jwks.json"}`, false},
+		"a forbidding one": {answer(403, ""), `{"issuer":"https://issuer.test/tenant","jwks_uri":"https://issuer.test/jwks.json"}`, false},
+		"another's OpenID": {answer(200, `{"issuer":"https://evil.test"}`), `{"issuer":"https://issuer.test/tenant","jwks_uri":"https://issuer.test/jwks.json"}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				set := w.issuer.JWKS()
+				w.network.serve(http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
+					switch r.URL.Path {
+					case at:
+						_, _ = fmt.Fprint(writer, test.document)
+					case "/jwks.json":
+						_, _ = writer.Write(set)
+					default:
+						test.openid.ServeHTTP(writer, r)
+					}
+				}))
+				w.discovering("https://issuer.test/tenant")
+				w.run()
+				if status := w.status(); (status.Err == nil && status.Keys == 3) != test.good {
+					t.Errorf("the status is %+v", status)
+				}
+			})
+		})
+	}
 }
 
 func TestRedirectOnTheSameHostIsFollowed(t *testing.T) {

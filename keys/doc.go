@@ -34,7 +34,9 @@
 //   - The token's header chooses a key and nothing else. `jku`, `x5u`, `jwk` and `x5c` are ignored, `crit`
 //     and `b64` are refusals, and no connection is ever made to an address that a token names.
 //   - A bad answer of an issuer never empties its key set; a key that the issuer removed stops verifying with
-//     the answer that no longer has it, for cached tokens too.
+//     the answer that no longer has it, for cached tokens too. While no answer comes the last good set is in force, across a restart
+//     too (kept.go), for a time that is bounded.
+//   - An issuer's servers are reached at public addresses only, unless the provider says otherwise (reach.go).
 //   - Unknown key ids cause one fetch in an interval, however many requests bring them.
 //   - Only verified credentials enter the cache, so that no flood of bad ones pushes a good one out, and a
 //     credential's own times are checked again on every hit.

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kasbah-authz/kasbah/keys/internal/outbound"
 )
 
 // fetchTimeout bounds one fetch in all: connecting, discovery, the key set, every byte of both.
@@ -18,19 +20,9 @@ const fetchTimeout = 5 * time.Second
 // maxRedirects is how many redirects, all on the same host, are followed.
 const maxRedirects = 3
 
-// newClient returns a client with the transport of base that goes nowhere but where the configuration says.
-func newClient(base *http.Client) *http.Client {
-	client := &http.Client{CheckRedirect: checkRedirect}
-	if base != nil {
-		client.Transport = base.Transport
-	}
-	if client.Transport == nil {
-		client.Transport = &http.Transport{
-			TLSHandshakeTimeout: fetchTimeout, ResponseHeaderTimeout: fetchTimeout,
-			IdleConnTimeout: time.Minute, MaxIdleConns: 10, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
-		}
-	}
-	return client
+// sameHost returns a client like that one, which follows redirects on the host that was asked.
+func sameHost(client *http.Client) *http.Client {
+	return &http.Client{Transport: client.Transport, CheckRedirect: checkRedirect}
 }
 
 func checkRedirect(next *http.Request, via []*http.Request) error {
@@ -46,8 +38,11 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// source is where a remote key set comes from: url, or when that is empty, discovery at the issuer.
-type source struct{ url, issuer string }
+// source is where a remote key set comes from: url, or when that is empty, discovery at the issuer; and over which way.
+type source struct {
+	url, issuer string
+	reach       outbound.Settings
+}
 
 // String returns the URL that is asked first, without what may be secret in it.
 func (s source) String() string {
@@ -65,6 +60,17 @@ func (s source) String() string {
 // discovery returns the URL of the issuer's discovery document (OpenID Connect Discovery 1.0, section 4.1).
 func (s source) discovery() string {
 	return strings.TrimSuffix(s.issuer, "/") + "/.well-known/openid-configuration"
+}
+
+// metadata returns the URL of an authorization server's metadata (RFC 8414, section 3.1): between the host and the path of its
+// issuer, not behind it.
+func (s source) metadata() (string, error) {
+	parsed, err := url.Parse(s.issuer)
+	if err != nil {
+		return "", errors.New("the issuer is no URL")
+	}
+	path := strings.TrimSuffix(parsed.EscapedPath(), "/")
+	return parsed.Scheme + "://" + parsed.Host + "/.well-known/oauth-authorization-server" + path, nil
 }
 
 // fetch gets the key set, and how long its sender says that it may be kept; 0 when it does not say.
@@ -89,9 +95,16 @@ func (s source) fetch(ctx context.Context, client *http.Client) (*keySet, time.D
 	return set, maxAge(header), nil
 }
 
-// discover returns the address of the issuer's key set. The document must be the issuer's own (section 4.3).
+// discover returns the address of the issuer's key set. The document must be the issuer's own (section 4.3; RFC 8414, section
+// 3.3). A server that has no document of OpenID Connect is asked for that of OAuth; no other fault leads there.
 func (s source) discover(ctx context.Context, client *http.Client) (string, error) {
 	body, _, err := get(ctx, client, s.discovery())
+	if status := statusError(0); errors.As(err, &status) && status == http.StatusNotFound {
+		var address string
+		if address, err = s.metadata(); err == nil {
+			body, _, err = get(ctx, client, address)
+		}
+	}
 	if err != nil {
 		return "", err
 	}
@@ -113,6 +126,14 @@ func (s source) discover(ctx context.Context, client *http.Client) (string, erro
 	return address, nil
 }
 
+// statusError is the status of an answer that is none.
+type statusError int
+
+// Error names the status.
+func (e statusError) Error() string {
+	return fmt.Sprintf("status %d, and only 200 is an answer", int(e))
+}
+
 // get returns the body of an answer with status 200. Errors name no URL, which might hold a secret.
 func get(ctx context.Context, client *http.Client, address string) ([]byte, http.Header, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
@@ -130,7 +151,7 @@ func get(ctx context.Context, client *http.Client, address string) ([]byte, http
 	}
 	defer func() { _ = response.Body.Close() }() // read to its end or given up; neither can fail in a way that matters
 	if response.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("status %d, and only 200 is an answer", response.StatusCode)
+		return nil, nil, statusError(response.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxKeySet+1))
 	if err != nil {

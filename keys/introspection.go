@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kasbah-authz/kasbah/keys/internal/outbound"
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
@@ -64,7 +65,7 @@ func (p *introspection) authenticate(ctx context.Context, noWait bool, raw strin
 	if !isToken68(raw) {
 		return nil, fmt.Errorf("%w: no token of the form that RFC 6750, section 2.1, has", errMalformed)
 	}
-	key := cacheKey{provider: p.digest, generation: p.server.generation(), credential: sha256.Sum256([]byte(raw))}
+	key := cacheKey{provider: p.digest, generation: p.server.generation(p.store.now()), credential: sha256.Sum256([]byte(raw))}
 	if principal, ok := p.store.cache.get(key); ok {
 		return principal, nil
 	}
@@ -160,7 +161,7 @@ func isToken68(text string) bool {
 }
 
 // introspectionProvider compiles a provider of opaque tokens.
-func (s *Store) introspectionProvider(cfg *configv1.Provider, files Files) (*introspection, error) {
+func (s *Store) introspectionProvider(cfg *configv1.Provider, reach outbound.Settings, files Files) (*introspection, error) {
 	message := cfg.GetIntrospection()
 	rules, err := newClaimRules(cfg.GetName(), "introspection", message, files)
 	if err != nil {
@@ -171,10 +172,10 @@ func (s *Store) introspectionProvider(cfg *configv1.Provider, files Files) (*int
 		claimRules: rules, issuer: message.GetIssuer(), store: s, questions: newFlights(),
 		maxAge: duration(message.GetMaxAge(), defaultAnswerAge), inactiveAge: duration(message.GetInactiveMaxAge(), defaultInactiveAge),
 	}
-	if p.server, err = s.introspectionServer(cfg, files); err != nil {
+	if p.server, err = s.introspectionServer(cfg, reach, files); err != nil {
 		return nil, err
 	}
-	if p.digest, err = digest(cfg, p.server.keys(), nil); err != nil {
+	if p.digest, err = digest(cfg, reach, p.server.keys(), nil); err != nil {
 		return nil, err
 	}
 	return p, nil

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kasbah-authz/kasbah/keys/internal/outbound"
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
@@ -33,9 +34,10 @@ type Files struct {
 // safe for use by many goroutines at once.
 type Provider struct {
 	name    string
-	from    locations // where its credentials come
-	forward bool      // the upstream may see them
-	proofs  locations // where proofs of possession come, which go the same way
+	from    locations         // where its credentials come
+	forward bool              // the upstream may see them
+	proofs  locations         // where proofs of possession come, which go the same way
+	reach   outbound.Settings // how its servers are reached
 
 	possession *possession // of tokens; nil for other credentials
 
@@ -79,15 +81,18 @@ func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error)
 	if p.proofs != nil && !slices.ContainsFunc(p.from, func(l location) bool { return l.scheme == schemeDPoP }) {
 		return nil, &policy.FieldError{Field: "from", Err: errors.New("a token with a proof stands behind the scheme DPoP; name that place, too")}
 	}
+	if p.reach, err = reachOf(cfg.GetClient(), files); err != nil {
+		return nil, err
+	}
 	switch kind := cfg.GetKind().(type) {
 	case *configv1.Provider_Jwt:
-		if p.jwt, err = s.jwtProvider(cfg, files); err == nil {
+		if p.jwt, err = s.jwtProvider(cfg, p.reach, files); err == nil {
 			p.possession, err = s.possession("jwt", proof, p.jwt.leeway, files)
 		}
 	case *configv1.Provider_ApiKey:
 		p.apiKeys, err = s.apiKeyProvider(cfg.GetName(), kind.ApiKey, files)
 	case *configv1.Provider_Introspection:
-		if p.introspection, err = s.introspectionProvider(cfg, files); err == nil {
+		if p.introspection, err = s.introspectionProvider(cfg, p.reach, files); err == nil {
 			p.possession, err = s.possession("introspection", proof, p.introspection.leeway, files)
 		}
 	case *configv1.Provider_ClientCertificate:

@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -11,11 +12,8 @@ import (
 )
 
 const (
-	// A key set is fetched again when its Cache-Control max-age is over, but not before minRefresh and not
-	// after maxRefresh; after defaultRefresh when it says nothing.
-	minRefresh     = 30 * time.Second
+	// defaultRefresh is when a key set is fetched again whose sender does not say how long it may be kept.
 	defaultRefresh = 5 * time.Minute
-	maxRefresh     = time.Hour
 	// refreshFloor is the least time between a fetch and one that an unknown key id asks for.
 	refreshFloor = 5 * time.Second
 	// After an error, the next attempt comes after minRetry, doubled with each further one up to maxRetry, and
@@ -26,8 +24,8 @@ const (
 
 // keySource is where a provider's keys come from.
 type keySource interface {
-	// current returns the keys, nil when there were never any.
-	current() *keySet
+	// current returns the keys that count at that time, nil when there are none: there never were, or they are too old.
+	current(now time.Time) *keySet
 	// refresh asks for newer keys than seen. It returns a channel that is closed when they may be there, or
 	// nil when there is nothing to wait for.
 	refresh(seen *keySet) <-chan struct{}
@@ -36,8 +34,16 @@ type keySource interface {
 // static is keys that do not change.
 type static struct{ set *keySet }
 
-func (s static) current() *keySet                { return s.set }
+func (s static) current(time.Time) *keySet       { return s.set }
 func (s static) refresh(*keySet) <-chan struct{} { return nil }
+
+// inForce is a remote key set and its end. The two change together, behind one pointer.
+type inForce struct {
+	set     *keySet
+	fetched time.Time // when its sender last said that these are its keys
+	until   int64     // in Unix nanoseconds: from then on they count no longer
+	kept    bool      // it is of a former process, and was not fetched since
+}
 
 // remote is a key set that is fetched in the background. Requests read it without a lock; only one that
 // meets an unknown key id, or no keys at all, takes mu.
@@ -45,12 +51,17 @@ type remote struct {
 	source     source
 	label      string // the source as operators see it
 	client     *http.Client
+	limits     KeySetOptions
+	kept       *keptSets // nil: nothing is kept
 	now        func() time.Time
 	logger     *slog.Logger
 	generation func() uint64
 
-	keys atomic.Pointer[keySet] // the last good set, nil before the first
-	wake chan struct{}          // tells the loop that flight was opened by a request
+	keys atomic.Pointer[inForce] // the last good set, nil before the first
+	wake chan struct{}           // tells the loop that flight was opened by a request
+
+	saved   [sha256.Size]byte // the digest of the set that was kept last, and when that was fetched; the loop's
+	savedAt time.Time
 
 	mu     sync.Mutex
 	cancel context.CancelFunc // ends the loop, nil while none runs
@@ -60,7 +71,12 @@ type remote struct {
 	failed int // attempts since the last good one
 }
 
-func (r *remote) current() *keySet { return r.keys.Load() }
+func (r *remote) current(now time.Time) *keySet {
+	if last := r.keys.Load(); last != nil && now.UnixNano() < last.until {
+		return last.set
+	}
+	return nil
+}
 
 // closed is what refresh returns when there is nothing left to wait for.
 var closed = func() chan struct{} {
@@ -73,7 +89,7 @@ func (r *remote) refresh(seen *keySet) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.keys.Load() != seen:
+	case r.current(r.now()) != seen:
 		return closed
 	case r.flight != nil:
 		return r.flight
@@ -164,22 +180,47 @@ func (r *remote) update(ctx context.Context) time.Duration {
 	} else {
 		r.publish(ctx, set)
 	}
-	return r.record(keep, err)
+	next := r.record(keep, err)
+	if err == nil && r.kept != nil {
+		r.save(ctx) // when nobody waits any more: a disk may take its time
+	}
+	return next
+}
+
+// save keeps the set that is in force, if it is not the one that was kept last, or that was long ago.
+func (r *remote) save(ctx context.Context) {
+	last := r.keys.Load()
+	if r.saved == last.set.digest && last.fetched.Sub(r.savedAt) < r.kept.rewrites {
+		return
+	}
+	if r.kept.save(ctx, r.source, last.set, last.fetched) {
+		r.saved, r.savedAt = last.set.digest, last.fetched
+	}
 }
 
 // publish puts the set in force, under a new generation when it is not the one that is in force already.
 func (r *remote) publish(ctx context.Context, set *keySet) {
-	before := r.keys.Load()
-	if before != nil && before.digest == set.digest {
+	fetched, before := r.now(), r.keys.Load()
+	changed := before == nil || before.set.digest != set.digest
+	if !changed {
+		set = before.set
+	} else {
+		set.generation = r.generation()
+	}
+	r.enforce(set, fetched, false)
+	if !changed {
 		return
 	}
-	set.generation = r.generation()
-	r.keys.Store(set)
 	r.logger.InfoContext(ctx, "a key set has changed", "source", r.label, "keys", len(set.keys))
 	if len(set.leftOut) > 0 {
 		r.logger.WarnContext(ctx, "keys are not usable",
 			"source", r.label, "count", len(set.leftOut), "first", set.leftOut[0])
 	}
+}
+
+// enforce puts a set in force that was fetched at that time.
+func (r *remote) enforce(set *keySet, fetched time.Time, kept bool) {
+	r.keys.Store(&inForce{set: set, fetched: fetched, until: fetched.Add(r.limits.MaxAge).UnixNano(), kept: kept})
 }
 
 // record notes how the fetch ended, lets go of those who wait, and returns the time until the next.
@@ -195,11 +236,10 @@ func (r *remote) record(keep time.Duration, err error) time.Duration {
 		return delay/2 + rand.N(delay/2) //nolint:gosec // G404: the jitter keeps replicas apart, it is no secret
 	}
 	r.failed = 0
-	r.status.Fetched = r.now()
 	if keep == 0 {
 		keep = defaultRefresh
 	}
-	return min(max(keep, minRefresh), maxRefresh)
+	return min(max(keep, r.limits.MinRefresh), r.limits.MaxRefresh)
 }
 
 func (r *remote) state() SetStatus {
@@ -207,8 +247,11 @@ func (r *remote) state() SetStatus {
 	defer r.mu.Unlock()
 	status := r.status
 	status.Source = r.label
-	if set := r.keys.Load(); set != nil {
-		status.Keys = len(set.keys)
+	if last := r.keys.Load(); last != nil {
+		status.Fetched, status.Kept, status.Expired = last.fetched, last.kept, true
+		if set := r.current(r.now()); set != nil {
+			status.Keys, status.Expired = len(set.keys), false
+		}
 	}
 	return status
 }

@@ -23,6 +23,7 @@ type keySet struct {
 	// generation differs between any two remote sets of a Store, and is 0 for one that never changes.
 	generation uint64
 	digest     [sha256.Size]byte // of the document
+	document   []byte
 	keys       []*key
 	byID       map[string]*key
 	// leftOut says which keys of the document are not usable, and why.
@@ -47,7 +48,7 @@ func parseKeySet(document []byte) (*keySet, error) {
 	if len(members) > maxKeys {
 		return nil, fmt.Errorf("a key set of %d keys, more than the %d that are read", len(members), maxKeys)
 	}
-	set := &keySet{digest: sha256.Sum256(document), byID: make(map[string]*key, len(members))}
+	set := &keySet{digest: sha256.Sum256(document), document: document, byID: make(map[string]*key, len(members))}
 	for i, member := range members {
 		key, err := parseKey(member)
 		if err != nil {

@@ -9,27 +9,44 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/kasbah-authz/kasbah/keys/internal/mint"
+	"github.com/kasbah-authz/kasbah/keys/internal/outbound"
 	"github.com/kasbah-authz/kasbah/keys/internal/replay"
 )
 
 // Options are what a [Store] needs. Now is required.
 type Options struct {
-	// Client fetches discovery documents and key sets. Its Transport is used and nothing else of it: redirects
-	// to another host or from https to http are refused, and a fetch ends after 5 s. nil: a transport of
-	// the Store's own, without a proxy.
+	// Client, where its Transport is not nil, reaches the providers' servers in place of what they say under `client`. Nothing
+	// else of it is used: redirects to another host or from https to http are refused, and a fetch ends after 5 s.
 	Client *http.Client
+	// Proxy says through which proxy a request goes whose provider names none; nil: none.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Now is the clock.
 	Now func() time.Time
 	// Logger is told of key sets that change or cannot be fetched; nil: nobody is.
 	Logger *slog.Logger
 	// Cache bounds the cache of verified credentials.
 	Cache CacheLimits
+	// KeySets says how remote key sets are refreshed and kept.
+	KeySets KeySetOptions
+}
+
+// KeySetOptions say how remote key sets are refreshed and kept; a zero field is its default.
+type KeySetOptions struct {
+	Folder     string        // where the last good sets are kept, default nowhere
+	MaxAge     time.Duration // since it was last fetched, after which a set counts no longer, default 24h
+	MinRefresh time.Duration // between two fetches at the least, but for an unknown key id, default 30s
+	MaxRefresh time.Duration // between two fetches at the most, default 1h
+}
+
+func (o KeySetOptions) withDefaults() KeySetOptions {
+	return KeySetOptions{o.Folder, cmp.Or(o.MaxAge, 24*time.Hour), cmp.Or(o.MinRefresh, 30*time.Second), cmp.Or(o.MaxRefresh, time.Hour)}
 }
 
 // CacheLimits bound the cache of verified credentials; a zero field is its default.
@@ -51,7 +68,9 @@ func (l CacheLimits) withDefaults() CacheLimits {
 type SetStatus struct {
 	Source    string    // the URL that is asked first, without user information and query; unlike any other set's
 	Keys      int       // usable keys that are in force
-	Fetched   time.Time // when a good answer last came; the zero time for never
+	Fetched   time.Time // when a good answer last came, to a former process too; the zero time for never
+	Expired   bool      // that is too long ago, and the keys are not in force any more
+	Kept      bool      // the set is that of a former process, and was not fetched since
 	Attempted bool      // whether a fetch has ended, well or not
 	Err       error     // how the last one failed, nil when it did not
 }
@@ -66,10 +85,13 @@ type CacheStats struct {
 // Store is what outlives a reload: the remote key sets, the tables of API keys, and the cache of verified credentials. It is safe
 // for use by many goroutines at once.
 type Store struct {
-	client      *http.Client
+	replaced    *http.Client // in place of all others; nil: nothing is replaced
+	proxy       outbound.Proxy
 	now         func() time.Time
 	logger      *slog.Logger
 	cache       *cache
+	keySets     KeySetOptions
+	kept        *keptSets // nil: none are
 	inactive    *inactive
 	generations atomic.Uint64
 	nonceKey    [32]byte // of the process, for nonces that no secret is configured for
@@ -77,6 +99,7 @@ type Store struct {
 	replays     replayCounts
 
 	mu      sync.Mutex
+	clients map[outbound.Settings]*http.Client
 	sets    map[source]*remote
 	tables  map[tableID]*keyTable
 	minted  *mint.Cache
@@ -108,10 +131,15 @@ func NewStore(options Options) (*Store, error) {
 	}
 	s := &Store{
 		used: replay.NewMemory(options.Now), minted: minted, inactive: inactive, answers: map[Answers]uint64{},
-		client: newClient(options.Client), now: options.Now, logger: logger, cache: cache,
-		sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
+		proxy: options.Proxy, now: options.Now, logger: logger, cache: cache,
+		clients: map[outbound.Settings]*http.Client{}, sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
 	}
 	_, _ = rand.Read(s.nonceKey[:]) // which never fails
+	s.keySets = options.KeySets.withDefaults()
+	s.kept = newKeptSets(s.keySets, logger)
+	if options.Client != nil && options.Client.Transport != nil {
+		s.replaced = options.Client
+	}
 	return s, nil
 }
 
@@ -150,8 +178,20 @@ func (s *Store) Run(ctx context.Context) error {
 	s.running = nil // no set is started any more
 	s.mu.Unlock()
 	s.group.Wait()
-	s.client.CloseIdleConnections()
+	s.closeIdle()
 	return nil
+}
+
+// closeIdle closes the connections that nobody uses.
+func (s *Store) closeIdle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.replaced != nil {
+		s.replaced.CloseIdleConnections()
+	}
+	for _, client := range s.clients {
+		client.CloseIdleConnections()
+	}
 }
 
 // begin runs a function until ctx of Run ends, which waits for it. It reports whether Run runs.
@@ -186,22 +226,50 @@ func (s *Store) Introspections() map[Answers]uint64 {
 }
 
 // remote returns the remote key set of that source, which is fetched from now on if Run runs.
-func (s *Store) remote(from source) *remote {
+func (s *Store) remote(from source) (*remote, error) {
+	client, err := s.client(from.reach)
+	if err != nil {
+		return nil, err
+	}
+	var last *keySet
+	var fetched time.Time
+	if !s.knows(from) { // a file is read, and requests may wait for mu
+		last, fetched = s.kept.load(from, s.now())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	set, ok := s.sets[from]
 	if !ok {
 		set = &remote{
-			source: from, label: s.label(from), client: s.client, now: s.now, logger: s.logger, wake: make(chan struct{}, 1),
+			source: from, label: s.label(from), client: sameHost(client), limits: s.keySets, kept: s.kept, now: s.now, logger: s.logger, wake: make(chan struct{}, 1),
 			// Two sets of one source, one forgotten before the other, must not share a generation either.
 			generation: func() uint64 { return s.generations.Add(1) },
+		}
+		if last != nil {
+			last.generation = set.generation()
+			set.enforce(last, fetched, true)
+			set.saved, set.savedAt = last.digest, fetched
 		}
 		s.sets[from] = set
 	}
 	if s.running != nil {
 		set.start(s.running, &s.group)
 	}
-	return set
+	return set, nil
+}
+
+func (s *Store) knows(from source) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sets[from] != nil
+}
+
+// KeptFailures returns how often a key set that was kept could not be read or used, and how often one could not be kept.
+func (s *Store) KeptFailures() (reads, writes uint64) {
+	if s.kept == nil {
+		return 0, 0
+	}
+	return s.kept.reads.Load(), s.kept.writes.Load()
 }
 
 // keyTable returns what follows that table, from now on if Run runs.
@@ -233,11 +301,12 @@ func (s *Store) label(from source) string {
 	return label
 }
 
-// Retain forgets the remote key sets and the tables of API keys that none of these providers uses. Call it when a reload was accepted,
+// Retain forgets the remote key sets, tables of API keys and connections that none of these providers uses. Call it when a reload was accepted,
 // with all of its providers.
 func (s *Store) Retain(providers []*Provider) {
-	used, followed := map[*remote]bool{}, map[*keyTable]bool{}
+	used, followed, reached := map[*remote]bool{}, map[*keyTable]bool{}, map[outbound.Settings]bool{}
 	for _, provider := range providers {
+		reached[provider.reach] = true
 		if provider.apiKeys != nil && provider.apiKeys.table != nil {
 			followed[provider.apiKeys.table] = true
 		}
@@ -259,6 +328,12 @@ func (s *Store) Retain(providers []*Provider) {
 		if !followed[table] {
 			table.stop()
 			delete(s.tables, id)
+		}
+	}
+	for settings, client := range s.clients {
+		if !reached[settings] {
+			client.CloseIdleConnections()
+			delete(s.clients, settings)
 		}
 	}
 }

@@ -19,12 +19,13 @@ func (p *jwtProvider) authenticate(ctx context.Context, noWait bool, t *token, f
 	if !slices.Contains(p.types, t.typ) {
 		return nil, fmt.Errorf("%w: typ is none that the provider accepts", errMalformed)
 	}
-	if err := from.ready(ctx, noWait, t); err != nil {
+	if err := from.ready(ctx, p.store.now, noWait, t); err != nil {
 		return nil, err
 	}
 	// Read before the key is looked for: a set that changes in between makes an entry that nobody finds.
-	generation, _ := p.generation()
-	key, err := find(from.keys.current(), t)
+	now := p.store.now()
+	generation, _ := p.generation(now)
+	key, err := find(from.keys.current(now), t)
 	if err != nil {
 		return nil, err
 	}
@@ -46,10 +47,10 @@ func (p *jwtProvider) verify(t *token, tenant string, key *key, now time.Time) (
 	return p.accept(t.claims, t.issuer, tenant, v, t.size)
 }
 
-// ready makes sure that the issuer's keys are as new as the token needs them. A set that was never fetched, and an unknown
+// ready makes sure that the issuer's keys are as new as the token needs them. A set that is not in force, and an unknown
 // key id, ask for a fetch, and wait for the one that is started for them or under way already.
-func (i issuer) ready(ctx context.Context, noWait bool, t *token) error {
-	set := i.keys.current()
+func (i issuer) ready(ctx context.Context, now func() time.Time, noWait bool, t *token) error {
+	set := i.keys.current(now())
 	if _, err := find(set, t); err == nil || !mayBeFetched(err) {
 		return nil // what else is wrong with it is seen when the key is used
 	}
@@ -73,18 +74,18 @@ func (i issuer) ready(ctx context.Context, noWait bool, t *token) error {
 	}
 }
 
-// errNeverFetched says that nothing can be known about any token of the issuer.
-var errNeverFetched = errors.New("the issuer's key set was never fetched")
+// errNoKeySet says that nothing can be known about any token of the issuer.
+var errNoKeySet = errors.New("the issuer's key set was never fetched, or too long ago")
 
 // find returns the key that the set has for the token.
 func find(set *keySet, t *token) (*key, error) {
 	if set == nil {
-		return nil, &policy.StageError{Reason: policy.Unavailable, Err: errNeverFetched}
+		return nil, &policy.StageError{Reason: policy.Unavailable, Err: errNoKeySet}
 	}
 	return set.find(t)
 }
 
 // mayBeFetched reports whether a newer key set could have the key.
 func mayBeFetched(err error) bool {
-	return errors.Is(err, errUnknownKey) || errors.Is(err, errNeverFetched)
+	return errors.Is(err, errUnknownKey) || errors.Is(err, errNoKeySet)
 }

@@ -63,10 +63,14 @@ type sourceStatus struct {
 	Error    string    `json:"error,omitempty"`
 }
 
+// keySetStatus says how a remote key set is: it is Expired where it was fetched too long ago to count, and Kept where it is that of
+// a former process.
 type keySetStatus struct {
 	Source  string    `json:"source"`
 	Keys    int       `json:"keys"`
 	Fetched time.Time `json:"fetched"`
+	Expired bool      `json:"expired"`
+	Kept    bool      `json:"kept"`
 	Error   string    `json:"error,omitempty"`
 }
 
@@ -79,7 +83,7 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 		state.Generation, state.Digest, state.Loaded = current.generation, current.digest, current.loaded
 	}
 	for _, set := range s.store.Sets() {
-		status := keySetStatus{Source: set.Source, Keys: set.Keys, Fetched: set.Fetched}
+		status := keySetStatus{Source: set.Source, Keys: set.Keys, Fetched: set.Fetched, Expired: set.Expired, Kept: set.Kept}
 		if set.Err != nil {
 			status.Error = set.Err.Error()
 		}

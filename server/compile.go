@@ -46,7 +46,7 @@ func compile(path string, in inputs) (*Snapshot, policy.Findings) {
 // longer for them than ctx. With a caller nobody is authenticated.
 func compileOnce(ctx context.Context, cfg Config, caller policy.Stage) (*Snapshot, policy.Findings) {
 	logger := slog.New(slog.DiscardHandler)
-	store, err := keys.NewStore(keys.Options{Client: cfg.Client, Now: cfg.Now, Logger: logger})
+	store, err := keys.NewStore(keys.Options{Now: cfg.Now, Logger: logger})
 	if err != nil {
 		return nil, policy.Findings{{Message: err.Error()}}
 	}
@@ -92,6 +92,7 @@ func (c *compiler) snapshot() *Snapshot {
 		decisionTimeout: settings.GetDecisionTimeout().AsDuration(),
 		log:             newLogging(settings.GetLog()),
 		settings:        settings,
+		keySets:         cfg.GetKeySets(),
 	}
 	s.tls = c.tls(settings.GetTls())
 	providers := c.providers(cfg.GetProviders())

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -105,7 +106,7 @@ func (s *Server) stopServing() {
 	s.setServing(false)
 }
 
-// becomeReady waits until every key set and table of API keys has been asked for once, so that the first checks find keys.
+// becomeReady waits until every key set that has no keys yet, and every table of API keys, has been asked for once, so that the first checks find keys.
 func (s *Server) becomeReady(ctx context.Context) error {
 	patience, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
@@ -127,7 +128,7 @@ func (s *Server) becomeReady(ctx context.Context) error {
 }
 
 func (s *Server) keysAttempted() bool {
-	return !slices.ContainsFunc(s.store.Sets(), func(set keys.SetStatus) bool { return !set.Attempted }) &&
+	return !slices.ContainsFunc(s.store.Sets(), func(set keys.SetStatus) bool { return !set.Attempted && set.Keys == 0 }) &&
 		!slices.ContainsFunc(s.store.Tables(), func(table keys.TableStatus) bool { return !table.Attempted })
 }
 
@@ -187,7 +188,7 @@ func ignoreClosed(err error) error {
 }
 
 // readSettings reads the part of the configuration that the process itself is made of.
-func readSettings(path string) (*configv1.Server, policy.Findings) {
+func readSettings(path string) (*configv1.Config, policy.Findings) {
 	data, err := newFiles().read(path)
 	if err != nil {
 		return nil, policy.Findings{{Position: policy.Position{File: path}, Message: err.Error()}}
@@ -196,7 +197,19 @@ func readSettings(path string) (*configv1.Server, policy.Findings) {
 	if document == nil {
 		return nil, findings
 	}
-	return document.Config().GetServer(), nil
+	return document.Config(), nil
+}
+
+// keySetOptions returns how key sets are kept; a relative folder starts at that of the configuration.
+func keySetOptions(path string, settings *configv1.KeySets) keys.KeySetOptions {
+	options := keys.KeySetOptions{
+		Folder: settings.GetFolder(), MaxAge: settings.GetMaxAge().AsDuration(),
+		MinRefresh: settings.GetMinRefresh().AsDuration(), MaxRefresh: settings.GetMaxRefresh().AsDuration(),
+	}
+	if options.Folder != "" && !filepath.IsAbs(options.Folder) {
+		options.Folder = filepath.Join(filepath.Dir(path), options.Folder)
+	}
+	return options
 }
 
 func cacheLimits(settings *configv1.Server) keys.CacheLimits {

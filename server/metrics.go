@@ -121,9 +121,10 @@ func (m *metrics) unchanged() {
 }
 
 var (
-	setKeys     = prometheus.NewDesc("kasbah_key_set_keys", "Usable keys of a remote key set.", []string{"source"}, nil)
+	setKeys     = prometheus.NewDesc("kasbah_key_set_keys", "Keys of a remote key set that are in force; 0 where it was never fetched, or too long ago.", []string{"source"}, nil)
 	setAge      = prometheus.NewDesc("kasbah_key_set_age_seconds", "Time since the key set was last fetched whole.", []string{"source"}, nil)
 	setOK       = prometheus.NewDesc("kasbah_key_set_last_fetch_ok", "1 if the last fetch was accepted, 0 if older keys are in force.", []string{"source"}, nil)
+	keptFailed  = prometheus.NewDesc("kasbah_key_set_file_failures_total", "Key sets that could not be read from the folder of key_sets, or written there, by operation.", []string{"operation"}, nil)
 	hits        = prometheus.NewDesc("kasbah_credential_cache_hits_total", "Credentials found verified.", nil, nil)
 	misses      = prometheus.NewDesc("kasbah_credential_cache_misses_total", "Credentials that had to be verified.", nil, nil)
 	asked       = prometheus.NewDesc("kasbah_introspections_total", "Answers of introspection servers about tokens that no answer was remembered of.", []string{"provider", "outcome"}, nil)
@@ -143,7 +144,7 @@ type keyCollector struct {
 
 // Describe implements prometheus.Collector.
 func (k *keyCollector) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, hits, misses, entries, asked, ownTokens, tableUp, tableKeys, tableBroken, tableRead} {
+	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, keptFailed, hits, misses, entries, asked, ownTokens, tableUp, tableKeys, tableBroken, tableRead} {
 		descriptions <- d
 	}
 }
@@ -164,6 +165,9 @@ func (k *keyCollector) Collect(collected chan<- prometheus.Metric) {
 		}
 		gauge(setOK, ok, set.Source)
 	}
+	reads, writes := k.store.KeptFailures()
+	collected <- prometheus.MustNewConstMetric(keptFailed, prometheus.CounterValue, float64(reads), "read")
+	collected <- prometheus.MustNewConstMetric(keptFailed, prometheus.CounterValue, float64(writes), "write")
 	seen := map[[2]string]bool{}
 	for _, table := range k.store.Tables() {
 		at := [2]string{table.Provider, table.Source}

@@ -108,5 +108,6 @@ func (r *reloader) reportFixed(old, next *Snapshot) {
 	warn("server.reflection", old.settings.GetReflection(), next.settings.GetReflection())
 	warn("server.max_body_bytes", old.settings.GetMaxBodyBytes(), next.settings.GetMaxBodyBytes())
 	warn("server.credential_cache", old.settings.GetCredentialCache(), next.settings.GetCredentialCache())
+	warn("key_sets", old.keySets, next.keySets)
 	warn("server.tls", old.tls != nil, next.tls != nil)
 }

@@ -29,6 +29,7 @@ type Snapshot struct {
 	decisionTimeout time.Duration
 	log             logging
 	settings        *configv1.Server // for what is taken at the start only; never read under a check
+	keySets         *configv1.KeySets
 }
 
 // rules returns how many rules an enforcer has, 0 for one that there is not.

@@ -41,6 +41,10 @@ func fillDefaults(c *configv1.Config) {
 			fillAPIKeyStore(store)
 		}
 	}
+	if c.KeySets == nil {
+		c.KeySets = &configv1.KeySets{}
+	}
+	fillKeySets(c.KeySets)
 	for _, enforcer := range c.Enforcers {
 		if enforcer.Context == nil {
 			enforcer.Context = &configv1.Context{}
@@ -119,6 +123,12 @@ func fillServer(s *configv1.Server) {
 	orValue(&s.CredentialCache.MaxEntries, 100_000)
 	orValue(&s.CredentialCache.MaxBytes, 256<<20)
 	orDuration(&s.CredentialCache.MaxAge, 5*time.Minute)
+}
+
+func fillKeySets(k *configv1.KeySets) {
+	orDuration(&k.MaxAge, 24*time.Hour)
+	orDuration(&k.MinRefresh, 30*time.Second)
+	orDuration(&k.MaxRefresh, time.Hour)
 }
 
 func fillJWT(jwt *configv1.Jwt) {

@@ -28,6 +28,10 @@ func lint(r *report, config *configv1.Config, root *place) {
 	}
 	l.headers()
 	l.internalToken()
+	for i := range config.GetProviders() {
+		l.plain(i)
+	}
+	l.keySets()
 }
 
 func (l *linter) fault(at *place, format string, arguments ...any) {

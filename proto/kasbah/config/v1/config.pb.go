@@ -342,7 +342,9 @@ type Config struct {
 	// Tokens of our own that tell upstreams who is calling.
 	InternalToken *InternalToken `protobuf:"bytes,20,opt,name=internal_token,json=internalToken,proto3" json:"internal_token,omitempty"`
 	// What bodies are held against. The names are what routes give under `validate`.
-	Schemas       []*Schema `protobuf:"bytes,10,rep,name=schemas,proto3" json:"schemas,omitempty"`
+	Schemas []*Schema `protobuf:"bytes,10,rep,name=schemas,proto3" json:"schemas,omitempty"`
+	// How issuers' key sets are kept and refreshed.
+	KeySets       *KeySets `protobuf:"bytes,9,opt,name=key_sets,json=keySets,proto3" json:"key_sets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -429,6 +431,13 @@ func (x *Config) GetInternalToken() *InternalToken {
 func (x *Config) GetSchemas() []*Schema {
 	if x != nil {
 		return x.Schemas
+	}
+	return nil
+}
+
+func (x *Config) GetKeySets() *KeySets {
+	if x != nil {
+		return x.KeySets
 	}
 	return nil
 }
@@ -935,6 +944,8 @@ type Provider struct {
 	//	*Provider_Introspection
 	//	*Provider_ClientCertificate
 	Kind isProvider_Kind `protobuf_oneof:"kind"`
+	// How its servers are reached. Absent: straight, at public addresses, with the system's authorities.
+	Client *HttpClient `protobuf:"bytes,13,opt,name=client,proto3" json:"client,omitempty"`
 	// Where its credentials are looked for. A request with credentials in two of these places is refused. Absent: the
 	// Authorization header behind "Bearer"; for `api_key`, its `header`.
 	From []*Location `protobuf:"bytes,14,rep,name=from,proto3" json:"from,omitempty"`
@@ -1021,6 +1032,13 @@ func (x *Provider) GetClientCertificate() *ClientCertificate {
 		if x, ok := x.Kind.(*Provider_ClientCertificate); ok {
 			return x.ClientCertificate
 		}
+	}
+	return nil
+}
+
+func (x *Provider) GetClient() *HttpClient {
+	if x != nil {
+		return x.Client
 	}
 	return nil
 }
@@ -3374,7 +3392,7 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bkasbah/config/v1/body.proto\x1a%kasbah/config/v1/internal_token.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a\x1dkasbah/config/v1/schema.proto\x1a\x1dkasbah/config/v1/secret.proto\"\x80\x04\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bkasbah/config/v1/body.proto\x1a%kasbah/config/v1/internal_token.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a\x1dkasbah/config/v1/schema.proto\x1a\x1dkasbah/config/v1/secret.proto\x1a!kasbah/config/v1/httpclient.proto\x1a\x1ekasbah/config/v1/keysets.proto\"\xb6\x04\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
@@ -3384,7 +3402,8 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06replay\x18\x1e \x01(\v2\x18.kasbah.config.v1.ReplayR\x06replay\x12F\n" +
 	"\x0einternal_token\x18\x14 \x01(\v2\x1f.kasbah.config.v1.InternalTokenR\rinternalToken\x12=\n" +
 	"\aschemas\x18\n" +
-	" \x03(\v2\x18.kasbah.config.v1.SchemaB\t\xbaH\x06\x92\x01\x03\x10\x90NR\aschemas\"A\n" +
+	" \x03(\v2\x18.kasbah.config.v1.SchemaB\t\xbaH\x06\x92\x01\x03\x10\x90NR\aschemas\x124\n" +
+	"\bkey_sets\x18\t \x01(\v2\x19.kasbah.config.v1.KeySetsR\akeySets\"A\n" +
 	"\x0fRevocationStore\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
 	"\x06source\x12\x05\xbaH\x02\b\x01\"\x87\a\n" +
@@ -3432,13 +3451,14 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\x97\b\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xcd\b\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
 	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
 	"\aapi_key\x18\x03 \x01(\v2\x18.kasbah.config.v1.ApiKeyH\x00R\x06apiKey\x12G\n" +
 	"\rintrospection\x18\x04 \x01(\v2\x1f.kasbah.config.v1.IntrospectionH\x00R\rintrospection\x12T\n" +
-	"\x12client_certificate\x18\x05 \x01(\v2#.kasbah.config.v1.ClientCertificateH\x00R\x11clientCertificate\x128\n" +
+	"\x12client_certificate\x18\x05 \x01(\v2#.kasbah.config.v1.ClientCertificateH\x00R\x11clientCertificate\x124\n" +
+	"\x06client\x18\r \x01(\v2\x1c.kasbah.config.v1.HttpClientR\x06client\x128\n" +
 	"\x04from\x18\x0e \x03(\v2\x1a.kasbah.config.v1.LocationB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x04from\x12\x18\n" +
 	"\aforward\x18\x0f \x01(\bR\aforward:\xed\x04\xbaH\xe9\x04\x1a\x92\x01\n" +
@@ -3753,10 +3773,12 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*Replay)(nil),               // 41: kasbah.config.v1.Replay
 	(*InternalToken)(nil),        // 42: kasbah.config.v1.InternalToken
 	(*Schema)(nil),               // 43: kasbah.config.v1.Schema
-	(*durationpb.Duration)(nil),  // 44: google.protobuf.Duration
-	(*Proof)(nil),                // 45: kasbah.config.v1.Proof
-	(*Secret)(nil),               // 46: kasbah.config.v1.Secret
-	(*Body)(nil),                 // 47: kasbah.config.v1.Body
+	(*KeySets)(nil),              // 44: kasbah.config.v1.KeySets
+	(*durationpb.Duration)(nil),  // 45: google.protobuf.Duration
+	(*HttpClient)(nil),           // 46: kasbah.config.v1.HttpClient
+	(*Proof)(nil),                // 47: kasbah.config.v1.Proof
+	(*Secret)(nil),               // 48: kasbah.config.v1.Secret
+	(*Body)(nil),                 // 49: kasbah.config.v1.Body
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
@@ -3767,76 +3789,78 @@ var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	41, // 5: kasbah.config.v1.Config.replay:type_name -> kasbah.config.v1.Replay
 	42, // 6: kasbah.config.v1.Config.internal_token:type_name -> kasbah.config.v1.InternalToken
 	43, // 7: kasbah.config.v1.Config.schemas:type_name -> kasbah.config.v1.Schema
-	8,  // 8: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	44, // 9: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	44, // 10: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	9,  // 11: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	44, // 12: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	10, // 13: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	11, // 14: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	44, // 15: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	44, // 16: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
-	0,  // 17: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
-	1,  // 18: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
-	2,  // 19: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	44, // 20: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	14, // 21: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	23, // 22: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	19, // 23: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	21, // 24: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	13, // 25: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	27, // 26: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	44, // 27: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	44, // 28: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	18, // 29: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 30: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	16, // 31: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	17, // 32: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	45, // 33: kasbah.config.v1.Jwt.proof:type_name -> kasbah.config.v1.Proof
-	46, // 34: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	46, // 35: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 36: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	46, // 37: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	46, // 38: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	44, // 39: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	44, // 40: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	44, // 41: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	44, // 42: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	18, // 43: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 44: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 45: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	45, // 46: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
-	27, // 47: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 48: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	22, // 49: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	24, // 50: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 51: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	26, // 52: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	44, // 53: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	46, // 54: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	44, // 55: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	44, // 56: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	33, // 57: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	30, // 58: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	37, // 59: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	29, // 60: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	31, // 61: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	32, // 62: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	46, // 63: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	44, // 64: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	44, // 65: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	36, // 66: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	38, // 67: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	39, // 68: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	40, // 69: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	35, // 70: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	47, // 71: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
-	44, // 72: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	73, // [73:73] is the sub-list for method output_type
-	73, // [73:73] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	44, // 8: kasbah.config.v1.Config.key_sets:type_name -> kasbah.config.v1.KeySets
+	8,  // 9: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	45, // 10: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	45, // 11: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	9,  // 12: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	45, // 13: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	10, // 14: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	11, // 15: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	45, // 16: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	45, // 17: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	0,  // 18: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
+	1,  // 19: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
+	2,  // 20: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
+	45, // 21: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	14, // 22: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	23, // 23: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	19, // 24: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	21, // 25: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	46, // 26: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
+	13, // 27: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	27, // 28: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	45, // 29: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	45, // 30: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	18, // 31: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 32: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	16, // 33: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	17, // 34: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	47, // 35: kasbah.config.v1.Jwt.proof:type_name -> kasbah.config.v1.Proof
+	48, // 36: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	48, // 37: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 38: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	48, // 39: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	48, // 40: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	45, // 41: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	45, // 42: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	45, // 43: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	45, // 44: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	18, // 45: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 46: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 47: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	47, // 48: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
+	27, // 49: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 50: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	22, // 51: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	24, // 52: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	25, // 53: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	26, // 54: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	45, // 55: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	48, // 56: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	45, // 57: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	45, // 58: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	33, // 59: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	30, // 60: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	37, // 61: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	29, // 62: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	31, // 63: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	32, // 64: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	48, // 65: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	45, // 66: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	45, // 67: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	36, // 68: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	38, // 69: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	39, // 70: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	40, // 71: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	35, // 72: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	49, // 73: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
+	45, // 74: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	75, // [75:75] is the sub-list for method output_type
+	75, // [75:75] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3849,6 +3873,8 @@ func file_kasbah_config_v1_config_proto_init() {
 	file_kasbah_config_v1_proof_proto_init()
 	file_kasbah_config_v1_schema_proto_init()
 	file_kasbah_config_v1_secret_proto_init()
+	file_kasbah_config_v1_httpclient_proto_init()
+	file_kasbah_config_v1_keysets_proto_init()
 	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
 		(*RevocationStore_File)(nil),
 	}
