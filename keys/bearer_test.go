@@ -114,3 +114,30 @@ func TestHostileTokensAreCheap(t *testing.T) {
 		}
 	}
 }
+
+// A token is read up to 8 KiB, however good it is, in the header and elsewhere.
+func TestOversizedTokens(t *testing.T) {
+	f := newFixture(t)
+	cfg := config("corp", f.issuer.JWKS())
+	cfg.From = everywhere()
+	auth := keys.NewAuthenticator([]*keys.Provider{compile(t, f.store, cfg)})
+	const limit = 8 << 10
+	large := func(text int) string {
+		return f.issuer.Token(keystest.Claims{Algorithm: "EdDSA", Extra: map[string]any{"text": strings.Repeat("x", text)}})
+	}
+	fits, tooLong := large(5000), large(5000)
+	for text := 5000; len(tooLong) <= limit; text++ {
+		fits, tooLong = tooLong, large(text)
+	}
+	for token, want := range map[string]policy.Reason{fits: policy.NoReason, tooLong: policy.MalformedCredential} {
+		for place, req := range map[string]*policy.Request{
+			"authorization": withToken(token), "header": withHeader("x-token", token), "cookie": withHeader("cookie", "session="+token),
+			"query": {Query: "access_token=" + token}, "subprotocol": withHeader("sec-websocket-protocol", "bearer."+token),
+		} {
+			outcome, err := evaluate(t, auth, req)
+			if err != nil || (outcome.Verdict == policy.Passed) != (want == policy.NoReason) || want != policy.NoReason && outcome.Reason != want {
+				t.Errorf("%d bytes in the %s: %v, %v, %v", len(token), place, outcome.Verdict, outcome.Reason, err)
+			}
+		}
+	}
+}

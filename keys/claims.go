@@ -216,9 +216,13 @@ func words(claims map[string]any, paths []string) ([]string, error) {
 			all = list
 			continue
 		}
+		seen := make(map[string]bool, len(all)) // not a search for each: an introspection server's answer may have thousands
+		for _, word := range all {
+			seen[word] = true
+		}
 		for _, word := range list {
-			if !slices.Contains(all, word) {
-				all = append(all, word)
+			if !seen[word] {
+				all, seen[word] = append(all, word), true
 			}
 		}
 	}

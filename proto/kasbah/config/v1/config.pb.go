@@ -1526,7 +1526,7 @@ type DecryptionKey struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The algorithm that the content's key is encrypted with.
 	Algorithm string `protobuf:"bytes,2,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
-	// The private key, in PEM (PKCS #8).
+	// The private key, in PEM (PKCS #8); of RSA one of 2048 to 4096 bits.
 	Key           *Secret `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
