@@ -78,8 +78,9 @@ type Store struct {
 	mu      sync.Mutex
 	sets    map[source]*remote
 	tables  map[tableID]*keyTable
-	running context.Context // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
-	group   sync.WaitGroup  // the loops of the sets and tables, and the questions to introspection servers
+	places  map[any]*sharedReplays // where replicas remember proofs together
+	running context.Context        // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
+	group   sync.WaitGroup         // the loops of the sets and tables, and the questions to introspection servers
 	answers map[Answers]uint64
 }
 
@@ -103,7 +104,7 @@ func NewStore(options Options) (*Store, error) {
 	s := &Store{
 		used: replay.NewMemory(options.Now), inactive: inactive, answers: map[Answers]uint64{},
 		client: newClient(options.Client), now: options.Now, logger: logger, cache: cache,
-		sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
+		sets: map[source]*remote{}, tables: map[tableID]*keyTable{}, places: map[any]*sharedReplays{},
 	}
 	_, _ = rand.Read(s.nonceKey[:]) // which never fails
 	return s, nil
@@ -144,7 +145,9 @@ func (s *Store) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	s.group.Wait()
 	s.client.CloseIdleConnections()
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.retainReplays(nil)
 }
 
 // begin runs a function until ctx of Run ends, which waits for it. It reports whether Run runs.
@@ -226,7 +229,7 @@ func (s *Store) label(from source) string {
 	return label
 }
 
-// Retain forgets the remote key sets and the tables of API keys that none of these providers uses. Call it when a reload was accepted,
+// Retain forgets the remote key sets, the tables of API keys and the shared memories of proofs that none of these providers uses. Call it when a reload was accepted,
 // with all of its providers.
 func (s *Store) Retain(providers []*Provider) {
 	used, followed := map[*remote]bool{}, map[*keyTable]bool{}
@@ -247,6 +250,9 @@ func (s *Store) Retain(providers []*Provider) {
 			set.stop()
 			delete(s.sets, from)
 		}
+	}
+	if err := s.retainReplays(providers); err != nil {
+		s.logger.Warn("a connection did not close well", "err", err)
 	}
 	for id, table := range s.tables {
 		if !followed[table] {

@@ -61,6 +61,7 @@ type compiler struct {
 	document *config.Document
 	findings policy.Findings
 	revoked  *keys.Revocations
+	replay   *keys.Replay
 }
 
 // newCompiler loads the configuration in that file. Files that it names are below the file's folder.
@@ -91,6 +92,7 @@ func (c *compiler) snapshot() *Snapshot {
 		settings:        settings,
 	}
 	s.tls = c.tls(settings.GetTls())
+	c.replay = c.replays(cfg.GetReplay())
 	providers := c.providers(cfg.GetProviders())
 	for _, p := range cfg.GetProviders() {
 		if compiled := providers[p.GetName()]; compiled != nil {
@@ -129,7 +131,7 @@ func (c *compiler) providers(messages []*configv1.Provider) map[string]*keys.Pro
 func (c *compiler) keyFiles() keys.Files {
 	return keys.Files{
 		Read: c.files.read, APIKeys: c.apiKeys, KeyTable: c.keyTable, Condition: expression.Condition,
-		Replay: c.store.Replay(c.document.Config().GetReplay()),
+		Replay: c.replay,
 		Secret: func(message *configv1.Secret) (string, error) {
 			text, err := c.secret(message)
 			return string(text), err
