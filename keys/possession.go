@@ -46,7 +46,7 @@ type possession struct {
 func (s *Store) possession(kind string, message *configv1.Proof, leeway time.Duration, files Files) (*possession, error) {
 	p := &possession{required: message.GetRequired(), certificate: message.GetCertificate() != nil, replay: files.Replay, now: s.now}
 	if p.replay == nil {
-		p.replay = s.Replay(nil)
+		p.replay, _ = s.Replay(nil, nil) // which opens nothing that could fail
 	}
 	settings := message.GetDpop()
 	if settings == nil {

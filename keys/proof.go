@@ -19,7 +19,8 @@ func (p *possession) prove(ctx context.Context, req *policy.Request, token, thum
 	if lines != 1 {
 		return p.refuse(fmt.Errorf("%w: %d headers DPoP where one is meant", errProof, lines), "invalid_dpop_proof")
 	}
-	use, err := p.verify(req, raw, token, thumbprint)
+	ask := p.replay.waits()
+	use, err := p.verify(req, raw, token, thumbprint, ask)
 	switch {
 	case errors.Is(err, dpop.ErrNonce):
 		challenge := p.scheme + `, error="use_dpop_nonce"`
@@ -31,16 +32,16 @@ func (p *possession) prove(ctx context.Context, req *policy.Request, token, thum
 	case err != nil:
 		return p.refuse(badProof(err), "invalid_dpop_proof")
 	}
-	err = p.replay.use(ctx, use, req.Serial)
+	err = p.replay.use(ctx, use, req.Serial, ask)
 	if errors.Is(err, errReplayed) {
 		return p.refuse(err, "invalid_dpop_proof")
 	}
 	return err
 }
 
-// verify reads a proof and checks it, its signature last. Where that would be for nothing, because the request may not wait for
-// those who know whether it was used, it returns policy.ErrWouldWait.
-func (p *possession) verify(req *policy.Request, raw, token, thumbprint string) (dpop.Use, error) {
+// verify reads a proof and checks it, its signature last. Where that would be for nothing, because others are asked whether it was used
+// and the request may not wait, it returns policy.ErrWouldWait.
+func (p *possession) verify(req *policy.Request, raw, token, thumbprint string, ask bool) (dpop.Use, error) {
 	proof, signed, key, err := parseProof(raw)
 	if err != nil {
 		return dpop.Use{}, err
@@ -51,7 +52,7 @@ func (p *possession) verify(req *policy.Request, raw, token, thumbprint string) 
 	if err != nil {
 		return dpop.Use{}, err
 	}
-	if req.NoWait && p.replay.waits() {
+	if req.NoWait && ask {
 		return dpop.Use{}, policy.ErrWouldWait
 	}
 	if key.verify(signed) != nil {

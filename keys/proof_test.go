@@ -560,7 +560,11 @@ func TestDPoPFull(t *testing.T) {
 	p := newPossession(t)
 	cfg := config("corp", p.issuer.JWKS())
 	withProofs()(cfg.GetJwt())
-	provider, err := p.store.Provider(cfg, keys.Files{Replay: p.store.Replay(&configv1.Replay{MaxEntries: 3})})
+	small, err := p.store.Replay(&configv1.Replay{MaxEntries: 3}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider, err := p.store.Provider(cfg, keys.Files{Replay: small})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,8 +103,9 @@ type Store struct {
 	sets    map[source]*remote
 	tables  map[tableID]*keyTable
 	minted  *mint.Cache
-	running context.Context // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
-	group   sync.WaitGroup  // the loops of the sets and tables, and the questions to introspection servers
+	places  map[any]*sharedReplays // where replicas remember proofs together
+	running context.Context        // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
+	group   sync.WaitGroup         // the loops of the sets and tables, and the questions to introspection servers
 	answers map[Answers]uint64
 }
 
@@ -132,7 +133,7 @@ func NewStore(options Options) (*Store, error) {
 	s := &Store{
 		used: replay.NewMemory(options.Now), minted: minted, inactive: inactive, answers: map[Answers]uint64{},
 		proxy: options.Proxy, now: options.Now, logger: logger, cache: cache,
-		clients: map[outbound.Settings]*http.Client{}, sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
+		clients: map[outbound.Settings]*http.Client{}, sets: map[source]*remote{}, tables: map[tableID]*keyTable{}, places: map[any]*sharedReplays{},
 	}
 	_, _ = rand.Read(s.nonceKey[:]) // which never fails
 	s.keySets = options.KeySets.withDefaults()
@@ -179,7 +180,9 @@ func (s *Store) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	s.group.Wait()
 	s.closeIdle()
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.retainReplays(nil)
 }
 
 // closeIdle closes the connections that nobody uses.
@@ -301,7 +304,7 @@ func (s *Store) label(from source) string {
 	return label
 }
 
-// Retain forgets the remote key sets, tables of API keys and connections that none of these providers uses. Call it when a reload was accepted,
+// Retain forgets the remote key sets, tables of API keys, connections and shared memories of proofs that none of these providers uses. Call it when a reload was accepted,
 // with all of its providers.
 func (s *Store) Retain(providers []*Provider) {
 	used, followed, reached := map[*remote]bool{}, map[*keyTable]bool{}, map[outbound.Settings]bool{}
@@ -323,6 +326,9 @@ func (s *Store) Retain(providers []*Provider) {
 			set.stop()
 			delete(s.sets, from)
 		}
+	}
+	if err := s.retainReplays(providers); err != nil {
+		s.logger.Warn("a connection did not close well", "err", err)
 	}
 	for id, table := range s.tables {
 		if !followed[table] {

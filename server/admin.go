@@ -37,6 +37,7 @@ type readiness struct {
 	Loaded     time.Time      `json:"loaded"`
 	KeySets    []keySetStatus `json:"key_sets,omitempty"`
 	APIKeys    []tableStatus  `json:"api_key_stores,omitempty"`
+	Replays    []replayStatus `json:"replay_stores,omitempty"`
 	Policies   []sourceStatus `json:"policy_sources,omitempty"`
 }
 
@@ -51,6 +52,13 @@ type tableStatus struct {
 	Broken   int       `json:"broken"`
 	Read     time.Time `json:"read"`
 	Error    string    `json:"error,omitempty"`
+}
+
+// replayStatus says whether the memory of proofs that replicas share gave an answer when it was last asked. Until then it is not Current.
+type replayStatus struct {
+	Source  string `json:"source"`
+	Current bool   `json:"current"`
+	Error   string `json:"error,omitempty"`
 }
 
 // sourceStatus says how up to date the rules of a table are: those of the time Read, if Current is false.
@@ -98,6 +106,13 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 			status.Error = table.Err.Error()
 		}
 		state.APIKeys = append(state.APIKeys, status)
+	}
+	for _, place := range s.store.ReplayStats().Shared {
+		status := replayStatus{Source: place.Source, Current: place.Asked && place.Err == nil}
+		if place.Err != nil {
+			status.Error = place.Err.Error()
+		}
+		state.Replays = append(state.Replays, status)
 	}
 	for _, source := range s.sources.statuses() {
 		status := sourceStatus{Source: source.Source, Current: source.Connected, Notified: source.Notified, Rows: source.Rows, Read: source.Read}

@@ -64,6 +64,7 @@ type compiler struct {
 	revoked  *keys.Revocations
 	minter   *keys.Minter // nil: no tokens of our own are made
 	schemas  map[string]*schema.Schema
+	replay   *keys.Replay
 }
 
 // newCompiler loads the configuration in that file. Files that it names are below the file's folder.
@@ -95,6 +96,7 @@ func (c *compiler) snapshot() *Snapshot {
 		keySets:         cfg.GetKeySets(),
 	}
 	s.tls = c.tls(settings.GetTls())
+	c.replay = c.replays(cfg.GetReplay())
 	providers := c.providers(cfg.GetProviders())
 	for _, p := range cfg.GetProviders() {
 		if compiled := providers[p.GetName()]; compiled != nil {
@@ -136,7 +138,7 @@ func (c *compiler) providers(messages []*configv1.Provider) map[string]*keys.Pro
 func (c *compiler) keyFiles() keys.Files {
 	return keys.Files{
 		Read: c.files.read, APIKeys: c.apiKeys, KeyTable: c.keyTable, Condition: expression.Condition, Claim: expression.Claim,
-		Replay: c.store.Replay(c.document.Config().GetReplay()),
+		Replay: c.replay,
 		Secret: func(message *configv1.Secret) (string, error) {
 			text, err := c.secret(message)
 			return string(text), err

@@ -133,6 +133,9 @@ var (
 	tableBroken = prometheus.NewDesc("kasbah_api_key_store_broken", "Rows of a database that are no API keys; each is logged, and refused.", []string{"provider", "source"}, nil)
 	tableRead   = prometheus.NewDesc("kasbah_api_key_store_last_read_timestamp_seconds", "When the API keys were last known to be as their database has them.", []string{"provider", "source"}, nil)
 	ownTokens   = prometheus.NewDesc("kasbah_internal_tokens_total", "Tokens of our own for upstreams, by outcome: minted, reused, or failed.", []string{"outcome"}, nil)
+	proofs      = prometheus.NewDesc("kasbah_proofs_remembered", "Proofs of possession that were used and are remembered in memory, so that they are used once.", nil, nil)
+	doubted     = prometheus.NewDesc("kasbah_proofs_doubted_total", "Good proofs by what was wrong all the same: replayed, full where there was no room to remember them, or failed where the memory that replicas share gave no answer. All were refused, but those that failed with on_failure go_on.", []string{"cause"}, nil)
+	replayUp    = prometheus.NewDesc("kasbah_replay_store_up", "1 if the memory of proofs that replicas share gave an answer when it was last asked, 0 if it did not.", []string{"source"}, nil)
 	entries     = prometheus.NewDesc("kasbah_credential_cache_entries", "Verified credentials kept.", nil, nil)
 )
 
@@ -144,7 +147,7 @@ type keyCollector struct {
 
 // Describe implements prometheus.Collector.
 func (k *keyCollector) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, keptFailed, hits, misses, entries, asked, ownTokens, tableUp, tableKeys, tableBroken, tableRead} {
+	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, keptFailed, hits, misses, entries, asked, ownTokens, tableUp, tableKeys, tableBroken, tableRead, proofs, doubted, replayUp} {
 		descriptions <- d
 	}
 }
@@ -197,6 +200,28 @@ func (k *keyCollector) Collect(collected chan<- prometheus.Metric) {
 		collected <- prometheus.MustNewConstMetric(ownTokens, prometheus.CounterValue, float64(count), outcome)
 	}
 	gauge(entries, float64(stats.Entries))
+	k.collectProofs(collected)
+}
+
+// collectProofs reads what is known of proofs of possession.
+func (k *keyCollector) collectProofs(collected chan<- prometheus.Metric) {
+	stats := k.store.ReplayStats()
+	collected <- prometheus.MustNewConstMetric(proofs, prometheus.GaugeValue, float64(stats.Remembered))
+	for cause, count := range map[string]uint64{"replayed": stats.Replayed, "full": stats.Full, "failed": stats.Failed} {
+		collected <- prometheus.MustNewConstMetric(doubted, prometheus.CounterValue, float64(count), cause)
+	}
+	seen := map[string]bool{}
+	for _, place := range stats.Shared {
+		if !place.Asked || seen[place.Source] { // another with the same name is there while a reload is tried
+			continue
+		}
+		seen[place.Source] = true
+		up := 1.0
+		if place.Err != nil {
+			up = 0
+		}
+		collected <- prometheus.MustNewConstMetric(replayUp, prometheus.GaugeValue, up, place.Source)
+	}
 }
 
 var (
