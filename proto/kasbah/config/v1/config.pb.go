@@ -3131,7 +3131,9 @@ type Route struct {
 	// What the body must be. Absent: nobody looks at it. Decided after authentication and before `authorize`.
 	Body *Body `protobuf:"bytes,20,opt,name=body,proto3" json:"body,omitempty"`
 	// The schema that the body is held against. With it the limits of `body` hold too, with their defaults where none are written.
-	Validate      string `protobuf:"bytes,21,opt,name=validate,proto3" json:"validate,omitempty"`
+	Validate string `protobuf:"bytes,21,opt,name=validate,proto3" json:"validate,omitempty"`
+	// What else must hold, decided after `validate` and before `authorize`. Of several that do not, the caller is told each.
+	Rules         []*Rule `protobuf:"bytes,22,rep,name=rules,proto3" json:"rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3262,6 +3264,13 @@ func (x *Route) GetValidate() string {
 		return x.Validate
 	}
 	return ""
+}
+
+func (x *Route) GetRules() []*Rule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
 }
 
 // StepUp is what a route demands of the caller's authentication, by the claims of the token. Each that is given must hold.
@@ -3644,7 +3653,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06Source\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
 	"\x06inline\x18\x02 \x01(\tH\x00R\x06inlineB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\xa1\r\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\xd9\r\n" +
 	"\x05Route\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x128\n" +
 	"\x05match\x18\x02 \x03(\v2\x17.kasbah.config.v1.MatchB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05match\x12\x16\n" +
@@ -3660,7 +3669,8 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x11authenticate_also\x18\v \x03(\tB\x0e\xbaH\v\x92\x01\b\x18\x01\"\x04r\x02\x10\x01R\x10authenticateAlso\x12&\n" +
 	"\tanonymous\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tanonymous\x12*\n" +
 	"\x04body\x18\x14 \x01(\v2\x16.kasbah.config.v1.BodyR\x04body\x12\x1a\n" +
-	"\bvalidate\x18\x15 \x01(\tR\bvalidate\x1a:\n" +
+	"\bvalidate\x18\x15 \x01(\tR\bvalidate\x126\n" +
+	"\x05rules\x18\x16 \x03(\v2\x16.kasbah.config.v1.RuleB\b\xbaH\x05\x92\x01\x02\x10dR\x05rules\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -3773,6 +3783,7 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*Schema)(nil),               // 42: kasbah.config.v1.Schema
 	(*durationpb.Duration)(nil),  // 43: google.protobuf.Duration
 	(*Body)(nil),                 // 44: kasbah.config.v1.Body
+	(*Rule)(nil),                 // 45: kasbah.config.v1.Rule
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
@@ -3843,12 +3854,13 @@ var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	41, // 65: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
 	36, // 66: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
 	44, // 67: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
-	43, // 68: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	69, // [69:69] is the sub-list for method output_type
-	69, // [69:69] is the sub-list for method input_type
-	69, // [69:69] is the sub-list for extension type_name
-	69, // [69:69] is the sub-list for extension extendee
-	0,  // [0:69] is the sub-list for field type_name
+	45, // 68: kasbah.config.v1.Route.rules:type_name -> kasbah.config.v1.Rule
+	43, // 69: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	70, // [70:70] is the sub-list for method output_type
+	70, // [70:70] is the sub-list for method input_type
+	70, // [70:70] is the sub-list for extension type_name
+	70, // [70:70] is the sub-list for extension extendee
+	0,  // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
