@@ -132,8 +132,12 @@ func TestEveryField(t *testing.T) {
 	compare(t, "overridden: principal", s.Cases[1].Principal, &other)
 	changed := *whole
 	changed.Headers = policy.Headers{
-		{Name: "x-from", Value: "default"}, {Name: "x-a", Value: "b"}, {Name: "x-number", Value: "0123"}, {Name: "content-type", Value: "application/json"},
-		{Name: "x-many", Value: "e"}, {Name: "x-new", Value: "f"},
+		{Name: "x-from", Value: "default"},
+		{Name: "x-a", Value: "b"},
+		{Name: "x-number", Value: "0123"},
+		{Name: "content-type", Value: "application/json"},
+		{Name: "x-many", Value: "e"},
+		{Name: "x-new", Value: "f"},
 	}
 	changed.Params = []policy.Param{{Name: "id", Value: "8"}, {Name: "more", Value: "x"}}
 	changed.Attributes, changed.Source.Port = map[string]string{"tier": "tin"}, 1
