@@ -234,7 +234,14 @@ func (b *bootstrap) manager() map[string]any {
 }
 
 func (b *bootstrap) extAuthz() map[string]any {
-	return b.mapping(b.manager(), "http_filters", 0, "typed_config")
+	manager := b.manager()
+	for i := range b.at(manager, "http_filters").([]any) {
+		if filter := b.mapping(manager, "http_filters", i); filter["name"] == "envoy.filters.http.ext_authz" {
+			return b.mapping(filter, "typed_config")
+		}
+	}
+	b.t.Fatal("envoy.yaml has no ext_authz")
+	return nil
 }
 
 // cluster returns the cluster of that name.

@@ -92,7 +92,7 @@ func post(t *testing.T, e *edge, unencrypted2 bool, path, token, body string, pa
 		t.Fatal(err)
 	}
 	var told problem
-	if response.StatusCode != http.StatusOK {
+	if response.Header.Get("Content-Type") == "application/problem+json" {
 		if err := json.Unmarshal(text, &told); err != nil {
 			t.Errorf("%d, %q: %v", response.StatusCode, text, err)
 		}
@@ -140,7 +140,7 @@ func TestValidationOfJSON(t *testing.T) {
 		"another type":           {"/transfers", `{"amount": 20, "currency": "EUR"}`, "text/plain", "", 400, "body.content_type"},
 		"no type":                {"/transfers", `{"amount": 20, "currency": "EUR"}`, "", "", 400, "body.content_type"},
 		"compressed":             {"/transfers", "\x1f\x8b\x08", "application/json", "gzip", 400, "body.content_encoding"},
-		"reported":               {"/tried", `{"a": 1, "a": 2}`, "application/json", "", 200, ""},
+		"reported":               {"/tried", `{"hunter2": 1, "hunter2": 2}`, "application/json", "", 200, ""},
 		"reported, too long":     {"/tried", `"` + strings.Repeat("x", 200) + `"`, "application/json", "", 200, ""},
 		"nothing to report":      {"/tried", `{}`, "application/json", "", 200, ""},
 		"asked for, valid":       {"/asks", `{"amount": 1}`, "application/json", "", 200, ""},
@@ -173,7 +173,7 @@ func TestValidationOfJSON(t *testing.T) {
 	}
 	await(t, "the report in the log", func() bool { return g.logged("violations=json.duplicate_name") })
 	for _, line := range g.log.all() {
-		if strings.Contains(line, "2000") || strings.Contains(line, "EUR") {
+		if strings.Contains(line, "EUR") || strings.Contains(line, "hunter2") {
 			t.Errorf("the log quotes a body: %s", line)
 		}
 	}

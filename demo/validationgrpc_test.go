@@ -1,7 +1,9 @@
 package demo_test
 
 import (
+	"encoding/base64"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +60,9 @@ routes:
   match: [{path: /bank.v1.Transfers/}, {path: /transfers, methods: [POST]}]
   authenticate: [corp]
   validate: bank
+  rules:
+  - {id: own-name, expression: body.note != principal.id, message: the note must not be your own name}
+  - {id: small, expression: body.amount < 100, message: that is much, mode: report}
   authorize: limits
   headers: {x-amount: body.amount, x-at: body.at}
 - name: tried
@@ -136,6 +141,7 @@ func TestValidationOfGRPC(t *testing.T) {
 		"against one of an item":         {"Create", change(`"id"`, `"items": [{"name": "a"}, {"name": ""}], "id"`), codes.InvalidArgument, "items[1].name STRING_MIN_LEN"},
 		"with a field unknown":           {"Create", unknown, codes.InvalidArgument, " PROTOBUF_UNKNOWN_FIELDS"},
 		"of a method that there is not":  {"Delete", transfer(transferText), codes.InvalidArgument, " PROTOBUF_METHOD"},
+		"against a rule":                 {"Create", change(`"id"`, `"note": "alice", "id"`), codes.InvalidArgument, " OWN_NAME"},
 		"longer than can be looked at":   {"Create", bomb, codes.ResourceExhausted, " BODY_MAX_BYTES"},
 		"an empty one":                   {"Create", &emptypb.Empty{}, codes.InvalidArgument, " TRANSFER_ITSELF, id STRING_UUID_EMPTY, from STRING_PATTERN, to STRING_PATTERN, amount INT64_GT_LTE, currency ENUM_NOT_IN"},
 		"a stream's method, one message": {"Upload", transfer(transferText), codes.OK, ""},
@@ -161,6 +167,7 @@ func TestValidationOfGRPC(t *testing.T) {
 	for _, e := range edges {
 		e.noErrors(t)
 	}
+	await(t, "the rule that is only reported", func() bool { return g.logged("violations=small ") })
 	for _, line := range g.log.all() {
 		if strings.Contains(line, "hunter2") {
 			t.Errorf("the log quotes a body: %s", line)
@@ -235,4 +242,47 @@ func TestValidationOfMessagesAsJSON(t *testing.T) {
 	}
 	e.noErrors(t)
 	await(t, "the report in the log", func() bool { return g.logged(`violations="amount: int64.gt_lte"`) })
+}
+
+// transcoder is Envoy's filter that makes gRPC of JSON, in front of Kasbah or behind it.
+func transcoder(file []byte, inFront bool) func(*bootstrap) {
+	return func(b *bootstrap) {
+		filter := map[string]any{"name": "envoy.filters.http.grpc_json_transcoder", "typed_config": map[string]any{
+			"@type":                "type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+			"proto_descriptor_bin": base64.StdEncoding.EncodeToString(file), "services": []any{"bank.v1.Transfers"}, "auto_mapping": true, "convert_grpc_status": true,
+		}}
+		manager := b.manager()
+		filters, at := b.at(manager, "http_filters").([]any), 1
+		if inFront {
+			at = 0
+		}
+		b.replace(manager, "http_filters", slices.Insert(filters, at, any(filter)))
+	}
+}
+
+// Envoy may make gRPC of JSON behind Kasbah. In front of it nothing passes: Envoy then says of the body that it is as long as the
+// JSON was, and a body that is shorter than it is said to be may have been cut.
+func TestValidationBesideTranscoding(t *testing.T) {
+	file, _ := bankMessages(t)
+	g := newGateOf(t, os.DirFS("testdata/threats"), map[string]string{"kasbah.yaml": schemaConfig, "bank.binpb": string(file)})
+	alice := g.issuer.Token(keystest.Claims{Subject: "alice"})
+	behind := g.edge(t, "behind", serve(t, demo.Upstream()), transcoder(file, false))
+	inFront := g.edge(t, "in front", serve(t, demo.Upstream()), transcoder(file, true))
+	for what, c := range map[string]struct {
+		body   string
+		status int
+	}{
+		"allowed":              {transferText, 200},
+		"not by the policy":    {strings.Replace(transferText, "EUR", "USD", 1), 403},
+		"against a constraint": {strings.Replace(transferText, `"20"`, `"0"`, 1), 400},
+	} {
+		if status, _ := post(t, behind, true, "/bank.v1.Transfers/Create", alice, c.body, "content-type", "application/json"); status != c.status {
+			t.Errorf("behind, %s: %d, want %d", what, status, c.status)
+		}
+		if status, _ := post(t, inFront, true, "/bank.v1.Transfers/Create", alice, c.body, "content-type", "application/json"); status != 429 {
+			t.Errorf("in front, %s: %d", what, status)
+		}
+	}
+	behind.noErrors(t)
+	inFront.noErrors(t)
 }

@@ -238,9 +238,15 @@ func (c *compiler) text(prefix string, source textSource) enforcer.Text {
 
 func (c *compiler) expression(field, source string) *expression.Expression {
 	compiled, err := expression.Compile(source)
-	if err == nil {
-		return compiled
+	if err != nil {
+		c.syntax(field, err)
+		return nil
 	}
+	return compiled
+}
+
+// syntax reports what is wrong with an expression.
+func (c *compiler) syntax(field string, err error) {
 	finding := c.document.Finding(field, err)
 	var fault *expression.SyntaxError
 	if errors.As(err, &fault) && fault.Line == 1 { // the rest of the line that the expression begins on
@@ -248,7 +254,6 @@ func (c *compiler) expression(field, source string) *expression.Expression {
 		finding.Message = fault.Message
 	}
 	c.findings = append(c.findings, finding)
-	return nil
 }
 
 func (c *compiler) route(prefix string, message *configv1.Route, providers map[string]*keys.Provider, enforcers map[string]*enforcer.Enforcer) policy.Route {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/kasbah-authz/kasbah/policy"
+	"github.com/kasbah-authz/kasbah/policy/expression"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 	"github.com/kasbah-authz/kasbah/proto/schema"
 )
@@ -21,15 +22,30 @@ func (c *compiler) compileSchemas(messages []*configv1.Schema) map[string]*schem
 	return schemas
 }
 
-// validates returns the stage that looks at the bodies of a route, none where nobody does.
+// validates returns the stages that look at the bodies of a route and at its rules, none where there is nothing to look at.
 func (c *compiler) validates(prefix string, message *configv1.Route) []policy.Stage {
-	if message.GetBody() == nil {
-		return nil
+	var stages []policy.Stage
+	if message.GetBody() != nil {
+		validator, err := schema.New(schema.Config{Body: message.GetBody(), Schema: c.schemas[message.GetValidate()]})
+		if err != nil {
+			c.fault(prefix+".body", err)
+			return nil
+		}
+		stages = append(stages, validator)
 	}
-	validator, err := schema.New(schema.Config{Body: message.GetBody(), Schema: c.schemas[message.GetValidate()]})
-	if err != nil {
-		c.fault(prefix+".body", err)
-		return nil
+	if len(message.GetRules()) == 0 {
+		return stages
 	}
-	return []policy.Stage{validator}
+	rules := make([]schema.Rule, len(message.GetRules()))
+	for i, rule := range message.GetRules() {
+		holds, err := expression.Predicate(rule.GetExpression())
+		if err != nil {
+			c.syntax(fmt.Sprintf("%s.rules[%d].expression", prefix, i), err)
+		}
+		rules[i] = schema.Rule{
+			ID: rule.GetId(), Holds: holds, Message: rule.GetMessage(),
+			Reported: rule.GetMode() == configv1.ValidationMode_VALIDATION_MODE_REPORT,
+		}
+	}
+	return append(stages, schema.NewRules(rules))
 }

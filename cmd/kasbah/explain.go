@@ -25,6 +25,9 @@ taken to be who it says, and a request, both as in the suites of kasbah test:
   principal: {id: alice, roles: [reader]}
   request: GET /orders/7
 
+A request with a body is written as a mapping: {method: POST, path: /orders, body: {amount: 20}}. The body is validated as the
+route says, and each violation is shown.
+
 Exits with 1 when the decision is not what --expect says, with 2 when a file cannot be read.
 
 `
@@ -97,11 +100,24 @@ func writeExplanation(w io.Writer, x *server.Explanation) error {
 	if d.Detail != "" {
 		fmt.Fprintf(&out, "  detail     %s\n", d.Detail)
 	}
+	writeViolations(&out, "broken", d.Violations)
+	writeViolations(&out, "reported", d.Reported)
 	if x.Authorize != nil {
 		writeAuthorize(&out, x.Authorize)
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+// writeViolations writes what is wrong with the body, as its sender would be told.
+func writeViolations(out *strings.Builder, what string, violations []policy.Violation) {
+	for _, v := range violations {
+		place := "the body"
+		if v.Field != "" {
+			place = v.Field
+		}
+		fmt.Fprintf(out, "  %-10s %s: %s [%s]\n", what, place, v.Message, v.Rule)
+	}
 }
 
 func orNone(text string) string {

@@ -21,6 +21,23 @@ type explanationJSON struct {
 	Missing   int            `json:"missing"`
 	Misses    []missJSON     `json:"misses"`
 	Casbin    string         `json:"casbin,omitempty"`
+
+	Violations []violationJSON `json:"violations,omitempty"`
+	Reported   []violationJSON `json:"reported,omitempty"`
+}
+
+type violationJSON struct {
+	Field   string `json:"field"`
+	Rule    string `json:"rule"`
+	Message string `json:"message"`
+}
+
+func newViolationsJSON(violations []policy.Violation) []violationJSON {
+	var out []violationJSON
+	for _, v := range violations {
+		out = append(out, violationJSON(v))
+	}
+	return out
 }
 
 type ruleJSON struct {
@@ -54,6 +71,7 @@ func newExplanationJSON(x *server.Explanation) *explanationJSON {
 	out := &explanationJSON{
 		Effect: d.Effect.String(), Reason: d.Reason.String(), Detail: d.Detail, Route: d.Route, Principal: d.Principal.ID,
 		Rule: newRuleJSON(d.Rule), Matches: []matchJSON{}, Misses: []missJSON{},
+		Violations: newViolationsJSON(d.Violations), Reported: newViolationsJSON(d.Reported),
 	}
 	if x.Authorize != nil {
 		out.authorize(x.Authorize)

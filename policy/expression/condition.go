@@ -17,6 +17,24 @@ func Condition(source string) (func(*policy.Principal) (bool, error), error) {
 	if err != nil {
 		return nil, err
 	}
+	holds, err := predicate(source, checked)
+	if err != nil {
+		return nil, err
+	}
+	return func(principal *policy.Principal) (bool, error) { return holds(&policy.Request{}, principal) }, nil
+}
+
+// Predicate compiles an expression that is true or false of a request and its principal. What is wrong with its text is a
+// [*SyntaxError]. What it returns is an error where the predicate cannot be evaluated.
+func Predicate(source string) (func(*policy.Request, *policy.Principal) (bool, error), error) {
+	checked, err := check(source)
+	if err != nil {
+		return nil, err
+	}
+	return predicate(source, checked)
+}
+
+func predicate(source string, checked *cel.Ast) (func(*policy.Request, *policy.Principal) (bool, error), error) {
 	if kind := checked.OutputType(); !kind.IsExactType(cel.BoolType) && !kind.IsExactType(cel.DynType) {
 		return nil, &SyntaxError{Line: 1, Column: 1, Message: fmt.Sprintf("a condition is true or false, and this is %s", kind)}
 	}
@@ -24,8 +42,8 @@ func Condition(source string) (func(*policy.Principal) (bool, error), error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(principal *policy.Principal) (bool, error) {
-		value, err := compiled.Value(&policy.Request{}, principal)
+	return func(req *policy.Request, principal *policy.Principal) (bool, error) {
+		value, err := compiled.Value(req, principal)
 		if err != nil {
 			return false, err
 		}

@@ -59,7 +59,7 @@ func (r *reader) requestLine(node *yaml.Node) *policy.Request {
 // readRequest reads the mapping, over the request that it is like.
 func (r *reader) readRequest(node *yaml.Node) *policy.Request {
 	f := r.fields(node, "a request", "like", "id", "time", "method", "scheme", "host", "path", "query", "protocol", "size",
-		"headers", "params", "attributes", "metadata", "source", "destination")
+		"headers", "params", "attributes", "metadata", "source", "destination", "body")
 	if f == nil {
 		return nil
 	}
@@ -86,6 +86,9 @@ func (r *reader) readRequest(node *yaml.Node) *policy.Request {
 		req.Size = r.whole(f["size"], -1, 1<<53)
 	}
 	r.requestMaps(f, &req)
+	if f["body"] != nil {
+		r.body(f["body"], &req)
+	}
 	for name, peer := range map[string]*policy.Peer{"source": &req.Source, "destination": &req.Destination} {
 		if f[name] != nil {
 			r.peer(f[name], peer)
@@ -126,6 +129,33 @@ func (r *reader) requestMaps(f map[string]*yaml.Node, req *policy.Request) {
 	if node := f["metadata"]; node != nil {
 		r.metadata(node, req)
 	}
+}
+
+// maxBody is the longest body of a request, in bytes.
+const maxBody = 64 << 10
+
+// body reads a body: a text is the body as it is sent, of which no policy sees anything before it was validated; anything else is
+// what validation reads of it, and is sent as JSON.
+func (r *reader) body(node *yaml.Node, req *policy.Request) {
+	value := r.value(node)
+	text, ok := value.(string)
+	if !ok {
+		req.Parsed = func() (any, error) { return value, nil }
+		data, err := json.Marshal(value)
+		if err != nil {
+			r.errorf(node, "the body cannot be written as JSON")
+		}
+		text = string(data)
+		if _, lines := req.Headers.Get("content-type"); lines == 0 {
+			req.Headers = append(slices.Clip(req.Headers), policy.Header{Name: "content-type", Value: "application/json"})
+		}
+	} else {
+		req.Parsed = nil
+	}
+	if len(text) > maxBody {
+		r.errorf(node, "the body is %d bytes long, and at most %d are read", len(text), maxBody)
+	}
+	req.Body.Bytes = []byte(text)
 }
 
 // metadata reads mappings by namespace. Their numbers are those of protobuf's Struct: float64.

@@ -209,6 +209,6 @@ cases:
 // noMetadata returns the request without its function, which prints as an address.
 func noMetadata(req *policy.Request) policy.Request {
 	other := *req
-	other.Metadata = nil
+	other.Metadata, other.Parsed = nil, nil
 	return other
 }

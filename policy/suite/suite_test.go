@@ -59,6 +59,7 @@ requests:
     metadata: {envoy.filters.http.jwt: {level: 3, list: [1.5], map: {n: 2}}}
     source: {address: 10.0.0.1, port: 443, principal: spiffe://a/b, certificate: pem}
     destination: {address: "::1", port: 80, principal: spiffe://c/d, certificate: pem}
+    body: {amount: 20, items: [a]}
 cases:
 - name: all
   principal: alice
@@ -99,20 +100,27 @@ func TestEveryField(t *testing.T) {
 			{Name: "x-many", Value: "c"},
 			{Name: "x-many", Value: "d"},
 			{Name: "x-number", Value: "0123"},
+			{Name: "content-type", Value: "application/json"},
 		},
+		Body:   policy.Body{Bytes: []byte(`{"amount":20,"items":["a"]}`)},
 		Params: []policy.Param{{Name: "id", Value: "7"}}, Attributes: map[string]string{"tier": "gold"},
 		Source:      policy.Peer{Address: "10.0.0.1", Port: 443, Principal: "spiffe://a/b", Certificate: "pem"},
 		Destination: policy.Peer{Address: "::1", Port: 80, Principal: "spiffe://c/d", Certificate: "pem"},
 	}
 	checkEveryFieldSet(t, *alice, nil)
 	checkEveryFieldSet(t, *s.Cases[0].Request, map[string]string{
-		"Body": "no expression reads it", "RouteName": "it chooses the route, before any enforcer", "NoWait": "it says how to answer, not what is asked",
+		"RouteName": "it chooses the route, before any enforcer", "NoWait": "it says how to answer, not what is asked",
 	})
 	compare(t, "all: principal", s.Cases[0].Principal, alice)
 	compare(t, "all: request", s.Cases[0].Request, whole)
 	compare(t, "all: metadata", s.Cases[0].Request.Metadata(), map[string]any{
 		"envoy.filters.http.jwt": map[string]any{"level": 3.0, "list": []any{1.5}, "map": map[string]any{"n": 2.0}},
 	})
+	body, err := s.Cases[0].Request.Parsed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "all: body", body, map[string]any{"amount": number("20"), "items": []any{"a"}})
 	compare(t, "all: want", s.Cases[0].Want, suite.Want{Verdict: suite.Deny, Reason: "no_matching_policy"})
 
 	other := *alice
@@ -124,7 +132,12 @@ func TestEveryField(t *testing.T) {
 	compare(t, "overridden: principal", s.Cases[1].Principal, &other)
 	changed := *whole
 	changed.Headers = policy.Headers{
-		{Name: "x-from", Value: "default"}, {Name: "x-a", Value: "b"}, {Name: "x-number", Value: "0123"}, {Name: "x-many", Value: "e"}, {Name: "x-new", Value: "f"},
+		{Name: "x-from", Value: "default"},
+		{Name: "x-a", Value: "b"},
+		{Name: "x-number", Value: "0123"},
+		{Name: "content-type", Value: "application/json"},
+		{Name: "x-many", Value: "e"},
+		{Name: "x-new", Value: "f"},
 	}
 	changed.Params = []policy.Param{{Name: "id", Value: "8"}, {Name: "more", Value: "x"}}
 	changed.Attributes, changed.Source.Port = map[string]string{"tier": "tin"}, 1
@@ -146,7 +159,7 @@ func TestEveryField(t *testing.T) {
 	} {
 		got := s.Cases[3+i]
 		compare(t, "table", got.Want, want.Want)
-		if got.Name != want.name || got.Principal.ID != "alice" || got.Line != 47 || got.File != s.File {
+		if got.Name != want.name || got.Principal.ID != "alice" || got.Line != 48 || got.File != s.File {
 			t.Errorf("cell %d is %q of %s at %s", i, got.Name, got.Principal.ID, got.Position)
 		}
 	}
@@ -157,7 +170,7 @@ func TestEveryField(t *testing.T) {
 
 func compare(t *testing.T, what string, got, want any) {
 	t.Helper()
-	options := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Metadata" }, cmp.Ignore())
+	options := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Metadata" || p.Last().String() == ".Parsed" }, cmp.Ignore())
 	if diff := cmp.Diff(want, got, options); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}

@@ -76,6 +76,9 @@ func fillDefaults(c *configv1.Config) {
 		if route.Validate != "" && route.Body == nil {
 			route.Body = &configv1.Body{Mode: modes[route.Validate]}
 		}
+		for _, rule := range route.Rules {
+			orValue(&rule.Mode, configv1.ValidationMode_VALIDATION_MODE_ENFORCE)
+		}
 		if route.Body != nil {
 			fillBody(route.Body, c.Server.MaxBodyBytes)
 		}

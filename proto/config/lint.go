@@ -25,6 +25,7 @@ func lint(r *report, config *configv1.Config, root *place) {
 		l.catchAll(i)
 		l.issuers(i)
 		l.body(i)
+		l.rules(i)
 	}
 	l.headers()
 	l.internalToken()
@@ -209,6 +210,21 @@ func (l *linter) issuers(index int) {
 			l.warn(l.root.field("routes").item(index).field("authenticate").item(i),
 				"the providers %s and %s have the same issuer; of a token that both accept, %s makes the principal",
 				quote(first[issuer]), quote(name), quote(first[issuer]))
+		}
+	}
+}
+
+// rules reports ids that a route's rules have twice.
+func (l *linter) rules(index int) {
+	lines := map[string]int{}
+	for i, rule := range l.config.GetRoutes()[index].GetRules() {
+		at := l.root.field("routes").item(index).field("rules").item(i).field("id")
+		switch {
+		case at == nil: // a constraint has reported it
+		case lines[rule.GetId()] != 0:
+			l.fault(at, "a second rule %s of the route; the first is on line %d", quote(rule.GetId()), lines[rule.GetId()])
+		default:
+			lines[rule.GetId()] = at.line
 		}
 	}
 }

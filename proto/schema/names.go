@@ -6,48 +6,63 @@ import (
 	"unicode/utf8"
 )
 
-// names is a set of the names that the objects of one text have: the hash of each, together with its object's serial, and
-// no name itself. The first few need no memory but the set's own.
+// few is how many names of one object are compared one by one.
+const few = 16
+
+// names knows which names the objects of one text have: the hash of each, and no name itself. Those of an object that has few are
+// on a stack, and are gone when it ends; those of one that has more are in a set, each together with a number of its object's.
 type names struct {
 	seed  maphash.Seed
-	slots []uint64 // open addressing, at most half full; a power of two of them, 0 is none. nil: first is used
+	stack []uint64
+	slots []uint64 // of the set: open addressing, at most half full, a power of two of them, 0 is none
 	used  int
-	first [64]uint64
 }
 
-// add adds a name, as it is written, and reports whether the object had none like it.
-func (n *names) add(object uint32, written []byte, escaped bool) bool {
+// add adds a name, as it is written, to the innermost object, and reports whether that had none like it. It is the object's name
+// number count, from 1.
+func (n *names) add(object *container, written []byte, escaped bool) bool {
 	if escaped {
 		var buffer [256]byte
 		written = unescape(buffer[:0], written)
 	}
-	// A hash is random to whoever does not know the seed, and stays so when it is moved by a number of the object's.
-	hash := maphash.Bytes(n.seed, written) ^ uint64(object)*0x9e3779b97f4a7c15
+	hash := maphash.Bytes(n.seed, written)
+	if object.count > few {
+		return n.put(hash, object.serial)
+	}
+	own := n.stack[len(n.stack)-object.count+1:]
+	for _, other := range own {
+		if other == hash {
+			return false
+		}
+	}
+	n.stack = append(n.stack, hash)
+	if object.count == few { // from now on, the set
+		for _, other := range n.stack[len(n.stack)-few:] {
+			n.put(other, object.serial)
+		}
+	}
+	return true
+}
+
+// leave forgets the names of an object that has ended.
+func (n *names) leave(object *container) { n.stack = n.stack[:len(n.stack)-min(object.count, few)] }
+
+// put puts a hash into the set. It is random to whoever does not know the seed, and stays so when it is moved by its object's number.
+func (n *names) put(hash uint64, serial uint32) bool {
+	hash ^= uint64(serial) * 0x9e3779b97f4a7c15
 	if hash == 0 {
 		hash = 1
 	}
-	n.used++
-	if n.slots == nil && 2*n.used <= len(n.first) {
-		return insert(n.first[:], hash)
-	}
-	if 2*n.used > len(n.slots) {
-		n.grow()
+	if n.used++; 2*n.used > len(n.slots) {
+		slots := make([]uint64, max(128, 4*len(n.slots)))
+		for _, other := range n.slots {
+			if other != 0 {
+				insert(slots, other)
+			}
+		}
+		n.slots = slots
 	}
 	return insert(n.slots, hash)
-}
-
-func (n *names) grow() {
-	before := n.slots
-	if before == nil {
-		before = n.first[:]
-	}
-	slots := make([]uint64, 4*len(before))
-	for _, hash := range before {
-		if hash != 0 {
-			insert(slots, hash)
-		}
-	}
-	n.slots = slots
 }
 
 func insert(slots []uint64, hash uint64) bool {

@@ -39,7 +39,8 @@ type container struct {
 }
 
 // structure is one pass over a text of JSON (RFC 8259). It builds nothing of what it reads: its memory is the open objects
-// and lists, of which there are 256 at most, and 16 to 64 bytes for each name, of which there are Limits.Values at most.
+// and lists, of which there are 256 at most, and 64 bytes at most for each name of those objects that have more than a few, of which there
+// are Limits.Values at most.
 type structure struct {
 	text    []byte
 	at      int
@@ -55,7 +56,8 @@ type structure struct {
 // for the same when their hashes under the seed are, which nobody can provoke who does not know it.
 func checkJSON(text []byte, limits *Limits, seed maphash.Seed) (values int, d *defect) {
 	s := structure{text: text, limits: limits}
-	s.names.seed = seed
+	var few [64]uint64
+	s.names.seed, s.names.stack = seed, few[:0]
 	d = s.document()
 	return s.values, d
 }
@@ -72,7 +74,9 @@ const (
 func (s *structure) document() *defect {
 	next := value
 	for {
-		s.space()
+		if s.at < len(s.text) && s.text[s.at] <= ' ' {
+			s.space()
+		}
 		if next == after && s.depth == 0 {
 			if s.at < len(s.text) {
 				return s.wrong("json.trailing", "something stands behind the value")
@@ -142,6 +146,9 @@ func (s *structure) enter(object bool) *defect {
 
 func (s *structure) leave() int {
 	s.depth--
+	if top := &s.open[s.depth]; top.object {
+		s.names.leave(top)
+	}
 	s.at++
 	return after
 }
@@ -177,10 +184,12 @@ func (s *structure) member(c byte) *defect {
 	if d != nil {
 		return d
 	}
-	if !s.names.add(object.serial, written, escaped) {
+	if !s.names.add(object, written, escaped) {
 		return &defect{"json.duplicate_name", start, "an object has a second member of this name"}
 	}
-	s.space()
+	if s.at < len(s.text) && s.text[s.at] <= ' ' {
+		s.space()
+	}
 	if s.at == len(s.text) || s.text[s.at] != ':' {
 		return s.wrong("json.syntax", "the colon behind a name is missing")
 	}
@@ -227,21 +236,16 @@ func (s *structure) number() *defect {
 	if text[at] == '-' {
 		at++
 	}
-	digits := func() bool {
-		from := at
-		for at < len(text) && text[at]-'0' <= 9 {
-			at++
-		}
-		return at > from
-	}
-	switch {
-	case at < len(text) && text[at] == '0':
-		at++
-	case !digits():
+	whole := at
+	if at = digits(text, at); at == whole {
 		return s.wrong("json.syntax", "this is no value")
 	}
+	if text[whole] == '0' {
+		at = whole + 1 // digits behind it are no part of the number
+	}
 	if at < len(text) && text[at] == '.' {
-		if at++; !digits() {
+		fraction := at + 1
+		if at = digits(text, fraction); at == fraction {
 			return s.wrong("json.syntax", "this is no number")
 		}
 	}
@@ -250,7 +254,8 @@ func (s *structure) number() *defect {
 		if at < len(text) && (text[at] == '+' || text[at] == '-') {
 			at++
 		}
-		if !digits() {
+		exponent := at
+		if at = digits(text, at); at == exponent {
 			return s.wrong("json.syntax", "this is no number")
 		}
 	}
@@ -259,6 +264,14 @@ func (s *structure) number() *defect {
 	}
 	s.at = at
 	return nil
+}
+
+// digits returns where the digits that begin at a place end.
+func digits(text []byte, at int) int {
+	for at < len(text) && text[at]-'0' <= 9 {
+		at++
+	}
+	return at
 }
 
 // quoted reads a string, and returns what is written between its quotes, and whether that has escapes.

@@ -2,6 +2,7 @@ package schema_test
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"io"
@@ -242,14 +243,64 @@ func BenchmarkStructure(b *testing.B) {
 			"encoding/json": json.Valid,
 		} {
 			b.Run(name+"/"+what, func(b *testing.B) {
-				b.SetBytes(int64(len(text)))
+				text := []byte(text)
 				b.ReportAllocs()
+				used := cpu(b)
 				for b.Loop() {
-					if !check([]byte(text)) {
+					if !check(text) {
 						b.Fatal("refused")
 					}
 				}
+				b.ReportMetric(float64(b.N)*float64(len(text))/(cpu(b)-used).Seconds()/1e6, "MB/cpu-s")
 			})
 		}
+	}
+}
+
+//go:embed testdata/jsontestsuite/cases.jsonl
+var jsonTestSuite []byte
+
+// undecided are the cases of JSONTestSuite that a parser may accept, and what of them is: what one reader could read in another
+// way is refused, and numbers are as long as they may be.
+var undecided = map[string]bool{
+	"i_number_double_huge_neg_exp.json": true, "i_number_huge_exp.json": true, "i_number_neg_int_huge_exp.json": true, "i_number_pos_double_huge_exp.json": true,
+	"i_number_real_neg_overflow.json": true, "i_number_real_pos_overflow.json": true, "i_number_real_underflow.json": true, "i_number_too_big_neg_int.json": true,
+	"i_number_too_big_pos_int.json": true, "i_number_very_big_negative_int.json": true,
+}
+
+// JSONTestSuite's cases, of which the oracle knows nothing.
+func TestJSONTestSuite(t *testing.T) {
+	t.Parallel()
+	count := 0
+	for line := range bytes.Lines(jsonTestSuite) {
+		var c struct {
+			Name string
+			Text []byte
+		}
+		if err := json.Unmarshal(line, &c); err != nil {
+			t.Fatal(err)
+		}
+		count++
+		limits := unlimited()
+		got := schema.CheckJSON(c.Text, &limits)
+		accepted := got == ""
+		switch c.Name[0] {
+		case 'y':
+			if !accepted && got != "json.duplicate_name" {
+				t.Errorf("%s is refused: %s", c.Name, got)
+			}
+		case 'n':
+			if accepted {
+				t.Errorf("%s is accepted", c.Name)
+			}
+		case 'i':
+			if accepted != undecided[c.Name] {
+				t.Errorf("%s: %q", c.Name, got)
+			}
+		}
+		agree(t, c.Text)
+	}
+	if count < 300 {
+		t.Errorf("there are %d cases", count)
 	}
 }

@@ -255,6 +255,81 @@ func (x *JsonLimits) GetMaxNumberBytes() uint32 {
 	return 0
 }
 
+// Rule is what must hold of a request, beyond what a schema can say: that an amount is at most the caller's limit, or that what the
+// path names and what the body names are the same.
+type Rule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the rule is called, for callers and for the log.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// A CEL expression over `body`, `principal`, `request` and the other variables, which must be true. One that cannot be evaluated
+	// denies, whatever the mode.
+	Expression string `protobuf:"bytes,2,opt,name=expression,proto3" json:"expression,omitempty"`
+	// What the caller is told where it is not.
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// What is done about a request for which it is not. Default enforce.
+	Mode          ValidationMode `protobuf:"varint,4,opt,name=mode,proto3,enum=kasbah.config.v1.ValidationMode" json:"mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rule) Reset() {
+	*x = Rule{}
+	mi := &file_kasbah_config_v1_body_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rule) ProtoMessage() {}
+
+func (x *Rule) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_body_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rule.ProtoReflect.Descriptor instead.
+func (*Rule) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_body_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Rule) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Rule) GetExpression() string {
+	if x != nil {
+		return x.Expression
+	}
+	return ""
+}
+
+func (x *Rule) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Rule) GetMode() ValidationMode {
+	if x != nil {
+		return x.Mode
+	}
+	return ValidationMode_VALIDATION_MODE_UNSPECIFIED
+}
+
 var File_kasbah_config_v1_body_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_body_proto_rawDesc = "" +
@@ -275,7 +350,15 @@ const file_kasbah_config_v1_body_proto_rawDesc = "" +
 	"max_values\x18\x04 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\tmaxValues\x125\n" +
 	"\x10max_string_bytes\x18\x05 \x01(\rB\v\xbaH\b*\x06\x18\x80\x80\x80\x80\x01R\x0emaxStringBytes\x12.\n" +
 	"\x0emax_name_bytes\x18\x06 \x01(\rB\b\xbaH\x05*\x03\x18\x80 R\fmaxNameBytes\x122\n" +
-	"\x10max_number_bytes\x18\a \x01(\rB\b\xbaH\x05*\x03\x18\x80 R\x0emaxNumberBytes*j\n" +
+	"\x10max_number_bytes\x18\a \x01(\rB\b\xbaH\x05*\x03\x18\x80 R\x0emaxNumberBytes\"\xcc\x01\n" +
+	"\x04Rule\x125\n" +
+	"\x02id\x18\x01 \x01(\tB%\xbaH\"r \x18<2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x02id\x12'\n" +
+	"\n" +
+	"expression\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\n" +
+	"expression\x12$\n" +
+	"\amessage\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\amessage\x12>\n" +
+	"\x04mode\x18\x04 \x01(\x0e2 .kasbah.config.v1.ValidationModeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04mode*j\n" +
 	"\x0eValidationMode\x12\x1f\n" +
 	"\x1bVALIDATION_MODE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17VALIDATION_MODE_ENFORCE\x10\x01\x12\x1a\n" +
@@ -294,20 +377,22 @@ func file_kasbah_config_v1_body_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_body_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_kasbah_config_v1_body_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_kasbah_config_v1_body_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_kasbah_config_v1_body_proto_goTypes = []any{
 	(ValidationMode)(0), // 0: kasbah.config.v1.ValidationMode
 	(*Body)(nil),        // 1: kasbah.config.v1.Body
 	(*JsonLimits)(nil),  // 2: kasbah.config.v1.JsonLimits
+	(*Rule)(nil),        // 3: kasbah.config.v1.Rule
 }
 var file_kasbah_config_v1_body_proto_depIdxs = []int32{
 	2, // 0: kasbah.config.v1.Body.json:type_name -> kasbah.config.v1.JsonLimits
 	0, // 1: kasbah.config.v1.Body.mode:type_name -> kasbah.config.v1.ValidationMode
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	0, // 2: kasbah.config.v1.Rule.mode:type_name -> kasbah.config.v1.ValidationMode
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_body_proto_init() }
@@ -321,7 +406,7 @@ func file_kasbah_config_v1_body_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_body_proto_rawDesc), len(file_kasbah_config_v1_body_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

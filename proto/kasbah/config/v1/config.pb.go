@@ -3111,7 +3111,9 @@ type Route struct {
 	// What the body must be. Absent: nobody looks at it. Decided after authentication and before `authorize`.
 	Body *Body `protobuf:"bytes,20,opt,name=body,proto3" json:"body,omitempty"`
 	// The schema that the body is held against. With it the limits of `body` hold too, with their defaults where none are written.
-	Validate      string `protobuf:"bytes,21,opt,name=validate,proto3" json:"validate,omitempty"`
+	Validate string `protobuf:"bytes,21,opt,name=validate,proto3" json:"validate,omitempty"`
+	// What else must hold, decided after `validate` and before `authorize`. Of several that do not, the caller is told each.
+	Rules         []*Rule `protobuf:"bytes,22,rep,name=rules,proto3" json:"rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3258,6 +3260,13 @@ func (x *Route) GetValidate() string {
 	return ""
 }
 
+func (x *Route) GetRules() []*Rule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
 // StepUp is what a route demands of the caller's authentication, by the claims of the token. Each that is given must hold.
 type StepUp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3392,7 +3401,7 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bkasbah/config/v1/body.proto\x1a%kasbah/config/v1/internal_token.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a\x1dkasbah/config/v1/schema.proto\x1a\x1dkasbah/config/v1/secret.proto\x1a!kasbah/config/v1/httpclient.proto\x1a\x1ekasbah/config/v1/keysets.proto\"\xb6\x04\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bkasbah/config/v1/body.proto\x1a!kasbah/config/v1/httpclient.proto\x1a%kasbah/config/v1/internal_token.proto\x1a\x1ekasbah/config/v1/keysets.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a\x1dkasbah/config/v1/schema.proto\x1a\x1dkasbah/config/v1/secret.proto\"\xb6\x04\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
@@ -3642,7 +3651,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06Source\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
 	"\x06inline\x18\x02 \x01(\tH\x00R\x06inlineB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\xdb\x0f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"\x93\x10\n" +
 	"\x05Route\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x128\n" +
 	"\x05match\x18\x02 \x03(\v2\x17.kasbah.config.v1.MatchB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05match\x12\x16\n" +
@@ -3660,7 +3669,8 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x0einternal_token\x18\x1e \x01(\bR\rinternalToken\x12M\n" +
 	"\x18internal_token_audiences\x18\x1f \x03(\tB\x13\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\xf4\x03R\x16internalTokenAudiences\x12*\n" +
 	"\x04body\x18\x14 \x01(\v2\x16.kasbah.config.v1.BodyR\x04body\x12\x1a\n" +
-	"\bvalidate\x18\x15 \x01(\tR\bvalidate\x1a:\n" +
+	"\bvalidate\x18\x15 \x01(\tR\bvalidate\x126\n" +
+	"\x05rules\x18\x16 \x03(\v2\x16.kasbah.config.v1.RuleB\b\xbaH\x05\x92\x01\x02\x10dR\x05rules\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -3779,6 +3789,7 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*Proof)(nil),                // 47: kasbah.config.v1.Proof
 	(*Secret)(nil),               // 48: kasbah.config.v1.Secret
 	(*Body)(nil),                 // 49: kasbah.config.v1.Body
+	(*Rule)(nil),                 // 50: kasbah.config.v1.Rule
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
@@ -3855,12 +3866,13 @@ var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	40, // 71: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
 	35, // 72: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
 	49, // 73: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
-	45, // 74: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	75, // [75:75] is the sub-list for method output_type
-	75, // [75:75] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	50, // 74: kasbah.config.v1.Route.rules:type_name -> kasbah.config.v1.Rule
+	45, // 75: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	76, // [76:76] is the sub-list for method output_type
+	76, // [76:76] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3869,12 +3881,12 @@ func file_kasbah_config_v1_config_proto_init() {
 		return
 	}
 	file_kasbah_config_v1_body_proto_init()
+	file_kasbah_config_v1_httpclient_proto_init()
 	file_kasbah_config_v1_internal_token_proto_init()
+	file_kasbah_config_v1_keysets_proto_init()
 	file_kasbah_config_v1_proof_proto_init()
 	file_kasbah_config_v1_schema_proto_init()
 	file_kasbah_config_v1_secret_proto_init()
-	file_kasbah_config_v1_httpclient_proto_init()
-	file_kasbah_config_v1_keysets_proto_init()
 	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
 		(*RevocationStore_File)(nil),
 	}
