@@ -104,7 +104,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 			{Policy: &configv1.Policy{Source: &configv1.Policy_Sqlite{Sqlite: &configv1.Sqlite{}}}},
 		},
 		Schemas: []*configv1.Schema{{Kind: &configv1.Schema_Protobuf{Protobuf: &configv1.ProtobufSchema{}}}},
-		Routes:  []*configv1.Route{{Body: &configv1.Body{}}},
+		Routes:  []*configv1.Route{{Body: &configv1.Body{}, Rules: []*configv1.Rule{{}}}},
 	}
 	config.FillDefaults(message)
 	message.Routes[0].Body.MaxBytes = 0 // which is that of the server
