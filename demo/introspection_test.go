@@ -24,8 +24,10 @@ providers:
     audiences: [api]
     max_age: 1ns
     inactive_max_age: 0s
+  client: {private_addresses: true}
 - name: patient
   introspection: {url: SERVER/introspect, client_id: kasbah, client_secret: {file: secret.txt}, audiences: [api], max_age: 1h}
+  client: {private_addresses: true}
 routes:
 - name: remembered
   match: [{path: /remembered/}]

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kasbah-authz/kasbah/keys/internal/outbound"
 )
 
 // fetchTimeout bounds one fetch in all: connecting, discovery, the key set, every byte of both.
@@ -18,19 +20,9 @@ const fetchTimeout = 5 * time.Second
 // maxRedirects is how many redirects, all on the same host, are followed.
 const maxRedirects = 3
 
-// newClient returns a client with the transport of base that goes nowhere but where the configuration says.
-func newClient(base *http.Client) *http.Client {
-	client := &http.Client{CheckRedirect: checkRedirect}
-	if base != nil {
-		client.Transport = base.Transport
-	}
-	if client.Transport == nil {
-		client.Transport = &http.Transport{
-			TLSHandshakeTimeout: fetchTimeout, ResponseHeaderTimeout: fetchTimeout,
-			IdleConnTimeout: time.Minute, MaxIdleConns: 10, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
-		}
-	}
-	return client
+// sameHost returns a client like that one, which follows redirects on the host that was asked.
+func sameHost(client *http.Client) *http.Client {
+	return &http.Client{Transport: client.Transport, CheckRedirect: checkRedirect}
 }
 
 func checkRedirect(next *http.Request, via []*http.Request) error {
@@ -46,8 +38,11 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// source is where a remote key set comes from: url, or when that is empty, discovery at the issuer.
-type source struct{ url, issuer string }
+// source is where a remote key set comes from: url, or when that is empty, discovery at the issuer; and over which way.
+type source struct {
+	url, issuer string
+	reach       outbound.Settings
+}
 
 // String returns the URL that is asked first, without what may be secret in it.
 func (s source) String() string {

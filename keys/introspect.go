@@ -22,6 +22,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/kasbah-authz/kasbah/keys/internal/outbound"
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
@@ -54,16 +55,20 @@ type introspectionServer struct {
 }
 
 // introspectionServer reads how a server is asked.
-func (s *Store) introspectionServer(cfg *configv1.Provider, files Files) (*introspectionServer, error) {
+func (s *Store) introspectionServer(cfg *configv1.Provider, reach outbound.Settings, files Files) (*introspectionServer, error) {
 	message := cfg.GetIntrospection()
 	if !isURL(message.GetUrl()) {
 		return nil, &policy.FieldError{Field: "introspection.url", Err: errors.New("no http or https URL")}
+	}
+	client, err := s.client(reach)
+	if err != nil {
+		return nil, err
 	}
 	server := &introspectionServer{
 		name: cfg.GetName(), url: message.GetUrl(), clientID: message.GetClientId(), keyID: message.GetKeyId(),
 		asForm:  message.GetAuthentication() == configv1.ClientAuthentication_CLIENT_AUTHENTICATION_POST,
 		timeout: duration(message.GetTimeout(), defaultIntrospectionTimeout),
-		client:  &http.Client{Transport: s.client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		client:  &http.Client{Transport: client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		now:     s.now, logger: s.logger, complained: &atomic.Int64{},
 	}
 	if files.Secret == nil {
@@ -73,7 +78,6 @@ func (s *Store) introspectionServer(cfg *configv1.Provider, files Files) (*intro
 	if byKey == (message.GetPrivateKey() == nil) || byKey == (message.GetClientSecret() != nil) {
 		return nil, &policy.FieldError{Field: "introspection.authentication", Err: errors.New("private_key_jwt needs a private_key, and the others a client_secret")}
 	}
-	var err error
 	if byKey {
 		err = server.readKey(message.GetPrivateKey(), files)
 	} else if server.secret, err = files.Secret(message.GetClientSecret()); err != nil {
@@ -85,7 +89,7 @@ func (s *Store) introspectionServer(cfg *configv1.Provider, files Files) (*intro
 	if from := message.GetSigned(); from != nil {
 		server.signed, err = s.jwtProvider(&configv1.Provider{Name: cfg.GetName(), Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{
 			Issuer: from.GetIssuer(), Audiences: []string{message.GetClientId()}, Algorithms: from.GetAlgorithms(), Jwks: from.GetJwks(), Types: []string{signedAnswer},
-		}}}, files)
+		}}}, reach, files)
 		if err != nil {
 			return nil, fmt.Errorf("introspection.signed: %w", err)
 		}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/kasbah-authz/kasbah/keys/internal/outbound"
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
@@ -133,7 +134,7 @@ func isToken68(text string) bool {
 }
 
 // introspectionProvider compiles a provider of opaque tokens.
-func (s *Store) introspectionProvider(cfg *configv1.Provider, files Files) (*introspection, error) {
+func (s *Store) introspectionProvider(cfg *configv1.Provider, reach outbound.Settings, files Files) (*introspection, error) {
 	message := cfg.GetIntrospection()
 	rules, err := newClaimRules(cfg.GetName(), "introspection", message, files)
 	if err != nil {
@@ -144,10 +145,10 @@ func (s *Store) introspectionProvider(cfg *configv1.Provider, files Files) (*int
 		claimRules: rules, issuer: message.GetIssuer(), store: s, questions: newFlights(),
 		maxAge: duration(message.GetMaxAge(), defaultAnswerAge), inactiveAge: duration(message.GetInactiveMaxAge(), defaultInactiveAge),
 	}
-	if p.server, err = s.introspectionServer(cfg, files); err != nil {
+	if p.server, err = s.introspectionServer(cfg, reach, files); err != nil {
 		return nil, err
 	}
-	if p.digest, err = digest(cfg); err != nil {
+	if p.digest, err = digest(cfg, reach); err != nil {
 		return nil, err
 	}
 	return p, nil

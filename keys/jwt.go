@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/kasbah-authz/kasbah/keys/internal/outbound"
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
@@ -45,7 +46,7 @@ type issuer struct {
 }
 
 // jwtProvider compiles a provider of tokens.
-func (s *Store) jwtProvider(cfg *configv1.Provider, files Files) (*jwtProvider, error) {
+func (s *Store) jwtProvider(cfg *configv1.Provider, reach outbound.Settings, files Files) (*jwtProvider, error) {
 	token := cfg.GetJwt()
 	if err := checkJWT(token); err != nil {
 		return nil, err
@@ -61,17 +62,17 @@ func (s *Store) jwtProvider(cfg *configv1.Provider, files Files) (*jwtProvider, 
 	if p.decryption, err = decryptionKeys(token.GetDecryption(), files); err != nil {
 		return nil, err
 	}
-	if err := s.issuersOf(p, token, files); err != nil {
+	if err := s.issuersOf(p, token, reach, files); err != nil {
 		return nil, err
 	}
-	if p.digest, err = digest(cfg, p.sources...); err != nil {
+	if p.digest, err = digest(cfg, reach, p.sources...); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
 // issuersOf fills in the provider's issuers with their keys.
-func (s *Store) issuersOf(p *jwtProvider, token *configv1.Jwt, files Files) error {
+func (s *Store) issuersOf(p *jwtProvider, token *configv1.Jwt, reach outbound.Settings, files Files) error {
 	tenants := token.GetTenants()
 	if len(tenants) == 0 {
 		tenants = []string{""}
@@ -80,7 +81,7 @@ func (s *Store) issuersOf(p *jwtProvider, token *configv1.Jwt, files Files) erro
 	ofEach := discovered || strings.Contains(token.GetJwks().GetUrl(), "{tenant}")
 	for i, tenant := range tenants {
 		if i == 0 || ofEach {
-			keys, err := s.keySource(token, tenant, files)
+			keys, err := s.keySource(token, tenant, reach, files)
 			if err != nil {
 				return err
 			}
@@ -161,7 +162,7 @@ func duration(configured *durationpb.Duration, otherwise time.Duration) time.Dur
 }
 
 // keySource returns a tenant's keys: shared secrets, those of a file or of the text itself, or a remote set.
-func (s *Store) keySource(token *configv1.Jwt, tenant string, files Files) (keySource, error) {
+func (s *Store) keySource(token *configv1.Jwt, tenant string, reach outbound.Settings, files Files) (keySource, error) {
 	if len(token.GetSecrets()) > 0 {
 		return sharedSecrets(token.GetSecrets(), files)
 	}
@@ -178,7 +179,7 @@ func (s *Store) keySource(token *configv1.Jwt, tenant string, files Files) (keyS
 		if !isURL(from.Url) {
 			return nil, &policy.FieldError{Field: "jwt.jwks.url", Err: errors.New("no http or https URL")}
 		}
-		return s.remote(source{url: forTenant(from.Url, tenant)}), nil
+		return s.remote(source{url: forTenant(from.Url, tenant), reach: reach})
 	}
 	if token.GetJwks() != nil {
 		return nil, &policy.FieldError{Field: "jwt.jwks", Err: errors.New("say where the key set is: file, url or inline")}
@@ -189,7 +190,7 @@ func (s *Store) keySource(token *configv1.Jwt, tenant string, files Files) (keyS
 			Err:   errors.New("without jwks the keys are discovered at the issuer, so that it must be an http or https URL"),
 		}
 	}
-	return s.remote(source{issuer: forTenant(token.GetIssuer(), tenant)}), nil
+	return s.remote(source{issuer: forTenant(token.GetIssuer(), tenant), reach: reach})
 }
 
 func (s *Store) static(field string, document []byte) (keySource, error) {
@@ -208,15 +209,17 @@ func isURL(text string) bool {
 	return err == nil && parsed.Host != "" && (parsed.Scheme == "http" || parsed.Scheme == "https")
 }
 
-// digest identifies a provider in the cache: its whole configuration, and the keys that never change. The
-// generation of remote sets stands beside it.
-func digest(cfg *configv1.Provider, sources ...keySource) (sum [sha256.Size]byte, err error) {
+// digest identifies a provider in the cache: its whole configuration, whom its servers are believed to be by, and the keys that
+// never change. The generation of remote sets stands beside it.
+func digest(cfg *configv1.Provider, reach outbound.Settings, sources ...keySource) (sum [sha256.Size]byte, err error) {
 	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(cfg)
 	if err != nil {
 		return sum, &policy.FieldError{Field: "name", Err: err}
 	}
 	input := binary.BigEndian.AppendUint64(nil, uint64(len(text)))
 	input = append(input, text...)
+	authorities := sha256.Sum256([]byte(reach.Authorities))
+	input = append(input, authorities[:]...)
 	for _, source := range sources {
 		if fixed, ok := source.(static); ok {
 			input = append(input, fixed.set.digest[:]...)

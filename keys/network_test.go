@@ -11,6 +11,7 @@ import (
 	"github.com/kasbah-authz/kasbah/keys"
 	"github.com/kasbah-authz/kasbah/keys/keystest"
 	"github.com/kasbah-authz/kasbah/policy"
+	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
 // await returns when the condition holds, and fails the test when it does not in 10 s.
@@ -27,6 +28,9 @@ func await(t *testing.T, condition func() bool) {
 		}
 	}
 }
+
+// anyAddress lets a provider's servers be on this machine.
+var anyAddress = &configv1.HttpClient{PrivateAddresses: true}
 
 // The same over real connections, with the Store's own transport: discovery, and a redirect to another address
 // that must not be reached.
@@ -58,7 +62,7 @@ func TestRealConnections(t *testing.T) {
 	}()
 
 	good := config("corp", nil)
-	good.GetJwt().Issuer, good.GetJwt().Jwks = server.URL, nil
+	good.GetJwt().Issuer, good.GetJwt().Jwks, good.Client = server.URL, nil, anyAddress
 	auth := keys.NewAuthenticator([]*keys.Provider{compile(t, store, good)})
 	await(t, func() bool { return store.Sets()[0].Attempted })
 	if got := reason(t, auth, issuer.Token(keystest.Claims{})); got != policy.NoReason {
@@ -67,7 +71,9 @@ func TestRealConnections(t *testing.T) {
 
 	redirect.Store(true)
 	store.Retain(nil)
-	compile(t, store, remoteConfig("moved", server.URL+"/jwks.json"))
+	moved := remoteConfig("moved", server.URL+"/jwks.json")
+	moved.Client = anyAddress
+	compile(t, store, moved)
 	await(t, func() bool { return store.Sets()[0].Attempted })
 	if status := store.Sets()[0]; status.Err == nil || status.Keys != 0 || reached.Load() != 0 {
 		t.Errorf("a redirect to another host: %+v, and it was reached %d times", status, reached.Load())

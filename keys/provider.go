@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/kasbah-authz/kasbah/keys/internal/outbound"
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
@@ -29,8 +30,9 @@ type Files struct {
 // safe for use by many goroutines at once.
 type Provider struct {
 	name    string
-	from    locations // where its credentials come
-	forward bool      // the upstream may see them
+	from    locations         // where its credentials come
+	forward bool              // the upstream may see them
+	reach   outbound.Settings // how its servers are reached
 
 	jwt           *jwtProvider // one of these is not nil
 	apiKeys       *apiKeys
@@ -65,13 +67,16 @@ func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error)
 	if p.from, err = readLocations(cfg.GetFrom(), otherwise); err != nil {
 		return nil, err
 	}
+	if p.reach, err = reachOf(cfg.GetClient(), files); err != nil {
+		return nil, err
+	}
 	switch kind := cfg.GetKind().(type) {
 	case *configv1.Provider_Jwt:
-		p.jwt, err = s.jwtProvider(cfg, files)
+		p.jwt, err = s.jwtProvider(cfg, p.reach, files)
 	case *configv1.Provider_ApiKey:
 		p.apiKeys, err = s.apiKeyProvider(cfg.GetName(), kind.ApiKey, files)
 	case *configv1.Provider_Introspection:
-		p.introspection, err = s.introspectionProvider(cfg, files)
+		p.introspection, err = s.introspectionProvider(cfg, p.reach, files)
 	case *configv1.Provider_ClientCertificate:
 		if len(cfg.GetFrom()) > 0 {
 			return nil, &policy.FieldError{Field: "from", Err: errors.New("a client certificate is in no such place")}

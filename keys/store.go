@@ -8,20 +8,23 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/kasbah-authz/kasbah/keys/internal/mint"
+	"github.com/kasbah-authz/kasbah/keys/internal/outbound"
 )
 
 // Options are what a [Store] needs. Now is required.
 type Options struct {
-	// Client fetches discovery documents and key sets. Its Transport is used and nothing else of it: redirects
-	// to another host or from https to http are refused, and a fetch ends after 5 s. nil: a transport of
-	// the Store's own, without a proxy.
+	// Client, where its Transport is not nil, reaches the providers' servers in place of what they say under `client`. Nothing
+	// else of it is used: redirects to another host or from https to http are refused, and a fetch ends after 5 s.
 	Client *http.Client
+	// Proxy says through which proxy a request goes whose provider names none; nil: none.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Now is the clock.
 	Now func() time.Time
 	// Logger is told of key sets that change or cannot be fetched; nil: nobody is.
@@ -64,7 +67,8 @@ type CacheStats struct {
 // Store is what outlives a reload: the remote key sets, the tables of API keys, and the cache of verified credentials. It is safe
 // for use by many goroutines at once.
 type Store struct {
-	client      *http.Client
+	replaced    *http.Client // in place of all others; nil: nothing is replaced
+	proxy       outbound.Proxy
 	now         func() time.Time
 	logger      *slog.Logger
 	cache       *cache
@@ -72,6 +76,7 @@ type Store struct {
 	generations atomic.Uint64
 
 	mu      sync.Mutex
+	clients map[outbound.Settings]*http.Client
 	sets    map[source]*remote
 	tables  map[tableID]*keyTable
 	minted  *mint.Cache
@@ -101,11 +106,15 @@ func NewStore(options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{
+	s := &Store{
 		minted: minted, inactive: inactive, answers: map[Answers]uint64{},
-		client: newClient(options.Client), now: options.Now, logger: logger, cache: cache,
-		sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
-	}, nil
+		proxy: options.Proxy, now: options.Now, logger: logger, cache: cache,
+		clients: map[outbound.Settings]*http.Client{}, sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
+	}
+	if options.Client != nil && options.Client.Transport != nil {
+		s.replaced = options.Client
+	}
+	return s, nil
 }
 
 // sweepInterval is how often principals whose time is over are looked for in the cache.
@@ -143,8 +152,20 @@ func (s *Store) Run(ctx context.Context) error {
 	s.running = nil // no set is started any more
 	s.mu.Unlock()
 	s.group.Wait()
-	s.client.CloseIdleConnections()
+	s.closeIdle()
 	return nil
+}
+
+// closeIdle closes the connections that nobody uses.
+func (s *Store) closeIdle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.replaced != nil {
+		s.replaced.CloseIdleConnections()
+	}
+	for _, client := range s.clients {
+		client.CloseIdleConnections()
+	}
 }
 
 // begin runs a function until ctx of Run ends, which waits for it. It reports whether Run runs.
@@ -179,13 +200,17 @@ func (s *Store) Introspections() map[Answers]uint64 {
 }
 
 // remote returns the remote key set of that source, which is fetched from now on if Run runs.
-func (s *Store) remote(from source) *remote {
+func (s *Store) remote(from source) (*remote, error) {
+	client, err := s.client(from.reach)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	set, ok := s.sets[from]
 	if !ok {
 		set = &remote{
-			source: from, label: s.label(from), client: s.client, now: s.now, logger: s.logger, wake: make(chan struct{}, 1),
+			source: from, label: s.label(from), client: sameHost(client), now: s.now, logger: s.logger, wake: make(chan struct{}, 1),
 			// Two sets of one source, one forgotten before the other, must not share a generation either.
 			generation: func() uint64 { return s.generations.Add(1) },
 		}
@@ -194,7 +219,7 @@ func (s *Store) remote(from source) *remote {
 	if s.running != nil {
 		set.start(s.running, &s.group)
 	}
-	return set
+	return set, nil
 }
 
 // keyTable returns what follows that table, from now on if Run runs.
@@ -226,11 +251,12 @@ func (s *Store) label(from source) string {
 	return label
 }
 
-// Retain forgets the remote key sets and the tables of API keys that none of these providers uses. Call it when a reload was accepted,
+// Retain forgets the remote key sets, tables of API keys and connections that none of these providers uses. Call it when a reload was accepted,
 // with all of its providers.
 func (s *Store) Retain(providers []*Provider) {
-	used, followed := map[*remote]bool{}, map[*keyTable]bool{}
+	used, followed, reached := map[*remote]bool{}, map[*keyTable]bool{}, map[outbound.Settings]bool{}
 	for _, provider := range providers {
+		reached[provider.reach] = true
 		if provider.apiKeys != nil && provider.apiKeys.table != nil {
 			followed[provider.apiKeys.table] = true
 		}
@@ -252,6 +278,12 @@ func (s *Store) Retain(providers []*Provider) {
 		if !followed[table] {
 			table.stop()
 			delete(s.tables, id)
+		}
+	}
+	for settings, client := range s.clients {
+		if !reached[settings] {
+			client.CloseIdleConnections()
+			delete(s.clients, settings)
 		}
 	}
 }

@@ -45,7 +45,7 @@ func compile(path string, in inputs) (*Snapshot, policy.Findings) {
 // longer for them than ctx. With a caller nobody is authenticated.
 func compileOnce(ctx context.Context, cfg Config, caller policy.Stage) (*Snapshot, policy.Findings) {
 	logger := slog.New(slog.DiscardHandler)
-	store, err := keys.NewStore(keys.Options{Client: cfg.Client, Now: cfg.Now, Logger: logger})
+	store, err := keys.NewStore(keys.Options{Now: cfg.Now, Logger: logger})
 	if err != nil {
 		return nil, policy.Findings{{Message: err.Error()}}
 	}

@@ -24,10 +24,10 @@ import (
 func TestSecretsStayInside(t *testing.T) {
 	issuer, client := servertest.Issuer(t)
 	files := servertest.Orders(issuer)
-	files[servertest.ConfigFile] = replaceOnce(t, files[servertest.ConfigFile], "file: jwks.json", "url: 'http://"+secret+":"+secret+"@issuer.test/jwks.json?key="+secret+"'") +
+	files[servertest.ConfigFile] = replaceOnce(t, files[servertest.ConfigFile], "file: jwks.json}}", "url: 'http://"+secret+":"+secret+"@issuer.test/jwks.json?key="+secret+"'}}\n  client: {private_addresses: true}") +
 		"- name: lost\n  match: [{path: /lost}]\n  authenticate: [lost]\n  any_principal: true\n"
 	files[servertest.ConfigFile] = replaceOnce(t, files[servertest.ConfigFile], "enforcers:\n",
-		"- name: lost\n  jwt: {issuer: 'http://lost.test', audiences: [api], algorithms: [RS256], jwks: {url: 'http://issuer.test/none?key="+secret+"'}}\nenforcers:\n")
+		"- name: lost\n  jwt: {issuer: 'http://lost.test', audiences: [api], algorithms: [RS256], jwks: {url: 'http://issuer.test/none?key="+secret+"'}}\n  client: {private_addresses: true}\nenforcers:\n")
 	s := servertest.Start(t, servertest.Options{Files: files, Keys: client})
 	secrets := []string{secret}
 	var out strings.Builder

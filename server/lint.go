@@ -8,7 +8,7 @@ import (
 )
 
 // Lint loads the configuration as a Server would, and returns all that this brings up; where it loads, also which of its
-// rules have no effect, which takes too long for every reload. Of the Config it needs Path, Client and Now, and LookupEnv as
+// rules have no effect, which takes too long for every reload. Of the Config it needs Path and Now, and LookupEnv as
 // a Server does. It reads every table that the configuration names, once, and waits no longer for them than ctx.
 func Lint(ctx context.Context, cfg Config) policy.Findings {
 	snapshot, findings := compileOnce(ctx, cfg, nil)

@@ -70,7 +70,7 @@ func TestHealthWaitsForKeys(t *testing.T) {
 	listener := listen(t)
 	go func() { _ = issuer.Serve(listener) }()
 	t.Cleanup(func() { _ = issuer.Close() })
-	f := start(t, map[string]string{"kasbah.yaml": strings.Replace(configText, "jwks: {file: jwks.json}", "jwks: {url: 'http://"+listener.Addr().String()+"/jwks.json'}", 1)})
+	f := start(t, map[string]string{"kasbah.yaml": strings.Replace(configText, "jwks: {file: jwks.json}", "jwks: {url: 'http://"+listener.Addr().String()+"/jwks.json'}}\n  client: {private_addresses: true", 1)})
 	conn := f.dial()
 	<-asked
 	if code, _ := f.admin("/readyz"); f.serving(conn, authorization) || code != http.StatusServiceUnavailable {

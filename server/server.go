@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,14 +37,16 @@ import (
 	"github.com/kasbah-authz/kasbah/keys"
 )
 
-// Config is what a Server needs. Path, Client, Log and Now are required.
+// Config is what a Server needs. Path, Log and Now are required.
 type Config struct {
 	// Path is the configuration file.
 	Path string
 	// Listen, Admin and Public, where not empty, are used instead of the configuration's own addresses.
 	Listen, Admin, Public string
-	// Client fetches key sets.
+	// Client, where its Transport is not nil, reaches the providers' servers in place of what they say under `client`.
 	Client *http.Client
+	// Proxy says through which proxy a request to a server goes whose provider names none; nil: none.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Log makes the handler of the log, in the format that the configuration asks for.
 	Log func(level slog.Leveler, text bool) slog.Handler
 	Now func() time.Time
@@ -79,8 +82,8 @@ type Server struct {
 // New loads the configuration and binds the listeners. It starts nothing. An error of the configuration is a
 // [policy.Findings].
 func New(cfg Config) (*Server, error) {
-	if cfg.Path == "" || cfg.Client == nil || cfg.Log == nil || cfg.Now == nil {
-		return nil, errors.New("making a server: Path, Client, Log and Now are required")
+	if cfg.Path == "" || cfg.Log == nil || cfg.Now == nil {
+		return nil, errors.New("making a server: Path, Log and Now are required")
 	}
 	// What the process is made of is read from the configuration once, before anything is built on it.
 	settings, findings := readSettings(cfg.Path)
@@ -91,7 +94,7 @@ func New(cfg Config) (*Server, error) {
 	logging := newLogging(settings.GetLog())
 	level.Set(logging.level)
 	s := &Server{config: cfg, logger: slog.New(cfg.Log(level, logging.text))}
-	store, err := keys.NewStore(keys.Options{Client: cfg.Client, Now: cfg.Now, Logger: s.logger, Cache: cacheLimits(settings)})
+	store, err := keys.NewStore(keys.Options{Client: cfg.Client, Proxy: cfg.Proxy, Now: cfg.Now, Logger: s.logger, Cache: cacheLimits(settings)})
 	if err != nil {
 		return nil, fmt.Errorf("making the key store: %w", err)
 	}

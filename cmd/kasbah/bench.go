@@ -143,7 +143,7 @@ func benchKasbah(ctx context.Context, args []string, std streams) (err error) {
 	defer heap.Wait()
 	defer end()
 	s, err := server.New(server.Config{
-		Path: args[0], Listen: "127.0.0.1:0", Admin: "off", Client: newClient(), Now: time.Now, LookupEnv: os.LookupEnv,
+		Path: args[0], Listen: "127.0.0.1:0", Admin: "off", Now: time.Now, LookupEnv: os.LookupEnv,
 		Log: func(slog.Leveler, bool) slog.Handler { return slog.DiscardHandler },
 	})
 	if err != nil {

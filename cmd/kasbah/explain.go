@@ -81,7 +81,7 @@ func explainFile(ctx context.Context, config, request string) (*server.Explanati
 	if findings.Err() != nil {
 		return nil, findings
 	}
-	cfg := server.Config{Path: config, Client: newClient(), Now: time.Now, LookupEnv: os.LookupEnv}
+	cfg := server.Config{Path: config, Now: time.Now, LookupEnv: os.LookupEnv}
 	return server.Explain(ctx, cfg, req, principal)
 }
 

@@ -38,7 +38,7 @@ func lint(ctx context.Context, args []string, std streams) int {
 	}
 	code := exitOK
 	for _, path := range flags.Args() {
-		findings := server.Lint(ctx, server.Config{Path: path, Client: newClient(), Now: time.Now, LookupEnv: os.LookupEnv})
+		findings := server.Lint(ctx, server.Config{Path: path, Now: time.Now, LookupEnv: os.LookupEnv})
 		if findings.Err() != nil {
 			code = exitFindings
 		}

@@ -7,12 +7,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 )
 
 // Exit codes of every command.
@@ -106,20 +103,4 @@ func parseAlone(flags *flag.FlagSet, args []string, std streams) (code int, ok b
 		return exitUsage, false
 	}
 	return exitOK, true
-}
-
-// newClient returns the client that fetches key sets. It uses the proxies that the environment names.
-func newClient() *http.Client {
-	return &http.Client{
-		Timeout: 10 * time.Second,
-		Transport: &http.Transport{
-			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			TLSHandshakeTimeout:   5 * time.Second,
-			ResponseHeaderTimeout: 5 * time.Second,
-			IdleConnTimeout:       time.Minute,
-			MaxIdleConnsPerHost:   1,
-			ForceAttemptHTTP2:     true,
-		},
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -39,7 +40,7 @@ func serve(ctx context.Context, args []string, std streams) int {
 	defer signal.Stop(hangup)
 	s, err := server.New(server.Config{
 		Path: *path, Listen: *listen, Admin: *admin,
-		Client: newClient(), Log: logTo(std.err), Now: time.Now,
+		Proxy: http.ProxyFromEnvironment, Log: logTo(std.err), Now: time.Now,
 		LookupEnv: os.LookupEnv, Reload: reloads(ctx, hangup),
 	})
 	if err == nil {

@@ -18,9 +18,10 @@ import (
 
 // undocumentable are the fields whose default is no value of the field.
 var undocumentable = map[string]bool{
-	"Provider.forward": true, // false
-	"Jwt.types":        true, // absence accepts a token without a type
-	"Enforcer.request": true, // depends on the model
+	"Provider.forward":             true, // false
+	"HttpClient.private_addresses": true, // false
+	"Jwt.types":                    true, // absence accepts a token without a type
+	"Enforcer.request":             true, // depends on the model
 }
 
 var (

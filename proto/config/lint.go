@@ -27,6 +27,9 @@ func lint(r *report, config *configv1.Config, root *place) {
 	}
 	l.headers()
 	l.internalToken()
+	for i := range config.GetProviders() {
+		l.plain(i)
+	}
 }
 
 func (l *linter) fault(at *place, format string, arguments ...any) {

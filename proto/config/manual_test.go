@@ -10,14 +10,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// manualSources are the files of the schema, in the order of the manual.
-var manualSources = []string{"config.proto", "internal_token.proto"}
-
 const (
 	manualFile = "../../docs/configuration.md"
 	manualHead = `# The configuration file
 
-Made from the comments of [config.proto](../proto/kasbah/config/v1/config.proto) and its neighbours by a test of package proto/config; run it with
+Made from the comments of [the schema](../proto/kasbah/config/v1) by a test of package proto/config; run it with
 ` + "`-update`" + ` after a change. Names are written as they stand here; durations as ` + "`200ms`, `5s`, `24h`" + `; values of an enum in lower case
 without their prefix (` + "`level: debug`" + `). Unknown fields, duplicate keys, empty texts and empty lists are errors.
 
@@ -43,6 +40,9 @@ An error in an expression denies the request, but for a claim that the token lac
 leaves that value out.
 `
 )
+
+// manualSources are the files of the schema that a configuration is of, in the order of the manual.
+var manualSources = []string{"config.proto", "httpclient.proto", "internal_token.proto"}
 
 var (
 	manualMessage = regexp.MustCompile(`^(?:message|enum) (\w+) \{`)

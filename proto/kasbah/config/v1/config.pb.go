@@ -917,6 +917,8 @@ type Provider struct {
 	//	*Provider_Introspection
 	//	*Provider_ClientCertificate
 	Kind isProvider_Kind `protobuf_oneof:"kind"`
+	// How its servers are reached. Absent: straight, at public addresses, with the system's authorities.
+	Client *HttpClient `protobuf:"bytes,13,opt,name=client,proto3" json:"client,omitempty"`
 	// Where its credentials are looked for. A request with credentials in two of these places is refused. Absent: the
 	// Authorization header behind "Bearer"; for `api_key`, its `header`.
 	From []*Location `protobuf:"bytes,14,rep,name=from,proto3" json:"from,omitempty"`
@@ -1003,6 +1005,13 @@ func (x *Provider) GetClientCertificate() *ClientCertificate {
 		if x, ok := x.Kind.(*Provider_ClientCertificate); ok {
 			return x.ClientCertificate
 		}
+	}
+	return nil
+}
+
+func (x *Provider) GetClient() *HttpClient {
+	if x != nil {
+		return x.Client
 	}
 	return nil
 }
@@ -3408,7 +3417,7 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a%kasbah/config/v1/internal_token.proto\"\x8f\x03\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!kasbah/config/v1/httpclient.proto\x1a%kasbah/config/v1/internal_token.proto\"\x8f\x03\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
@@ -3463,13 +3472,14 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xa0\x06\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xd6\x06\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
 	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
 	"\aapi_key\x18\x03 \x01(\v2\x18.kasbah.config.v1.ApiKeyH\x00R\x06apiKey\x12G\n" +
 	"\rintrospection\x18\x04 \x01(\v2\x1f.kasbah.config.v1.IntrospectionH\x00R\rintrospection\x12T\n" +
-	"\x12client_certificate\x18\x05 \x01(\v2#.kasbah.config.v1.ClientCertificateH\x00R\x11clientCertificate\x128\n" +
+	"\x12client_certificate\x18\x05 \x01(\v2#.kasbah.config.v1.ClientCertificateH\x00R\x11clientCertificate\x124\n" +
+	"\x06client\x18\r \x01(\v2\x1c.kasbah.config.v1.HttpClientR\x06client\x128\n" +
 	"\x04from\x18\x0e \x03(\v2\x1a.kasbah.config.v1.LocationB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x04from\x12\x18\n" +
 	"\aforward\x18\x0f \x01(\bR\aforward:\xf6\x02\xbaH\xf2\x02\x1a\x92\x01\n" +
@@ -3784,6 +3794,7 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	nil,                          // 41: kasbah.config.v1.Route.ResponseHeadersEntry
 	(*InternalToken)(nil),        // 42: kasbah.config.v1.InternalToken
 	(*durationpb.Duration)(nil),  // 43: google.protobuf.Duration
+	(*HttpClient)(nil),           // 44: kasbah.config.v1.HttpClient
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
@@ -3809,56 +3820,57 @@ var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	23, // 20: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
 	19, // 21: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
 	21, // 22: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	13, // 23: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	27, // 24: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	43, // 25: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	43, // 26: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	18, // 27: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 28: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	16, // 29: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	17, // 30: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	33, // 31: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	33, // 32: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 33: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	33, // 34: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	33, // 35: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	43, // 36: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	43, // 37: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	43, // 38: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	43, // 39: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	18, // 40: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 41: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 42: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	27, // 43: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 44: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	22, // 45: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	24, // 46: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 47: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	26, // 48: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	43, // 49: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	33, // 50: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	43, // 51: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	43, // 52: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	34, // 53: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	30, // 54: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	38, // 55: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	29, // 56: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	31, // 57: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	32, // 58: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	33, // 59: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	43, // 60: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	43, // 61: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	37, // 62: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	39, // 63: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	40, // 64: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	41, // 65: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	36, // 66: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	43, // 67: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	68, // [68:68] is the sub-list for method output_type
-	68, // [68:68] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	44, // 23: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
+	13, // 24: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	27, // 25: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	43, // 26: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	43, // 27: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	18, // 28: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 29: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	16, // 30: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	17, // 31: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	33, // 32: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	33, // 33: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 34: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	33, // 35: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	33, // 36: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	43, // 37: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	43, // 38: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	43, // 39: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	43, // 40: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	18, // 41: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 42: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 43: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	27, // 44: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 45: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	22, // 46: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	24, // 47: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	25, // 48: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	26, // 49: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	43, // 50: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	33, // 51: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	43, // 52: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	43, // 53: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	34, // 54: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	30, // 55: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	38, // 56: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	29, // 57: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	31, // 58: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	32, // 59: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	33, // 60: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	43, // 61: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	43, // 62: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	37, // 63: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	39, // 64: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	40, // 65: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	41, // 66: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	36, // 67: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	43, // 68: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	69, // [69:69] is the sub-list for method output_type
+	69, // [69:69] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3866,6 +3878,7 @@ func file_kasbah_config_v1_config_proto_init() {
 	if File_kasbah_config_v1_config_proto != nil {
 		return
 	}
+	file_kasbah_config_v1_httpclient_proto_init()
 	file_kasbah_config_v1_internal_token_proto_init()
 	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
 		(*RevocationStore_File)(nil),
