@@ -34,6 +34,7 @@ type introspection struct {
 	store       *Store
 	digest      [sha256.Size]byte
 	questions   *flights
+	enrichment  *enrichment // nil: nobody is asked more
 }
 
 // opaque is the method of tokens that one server is asked about.
@@ -92,21 +93,19 @@ func (p *introspection) ask(ctx context.Context, key cacheKey, raw string) (*pol
 		return nil, errInactive
 	}
 	p.store.answered(p.name, "active")
+	if p.enrichment != nil {
+		own, err := p.own(claims, raw, size, p.store.now())
+		if err != nil {
+			return nil, err
+		}
+		return p.enrichment.ask(ctx, key, own)
+	}
 	return p.store.cache.verifyOnce(ctx, key, func(now time.Time) (*verified, error) { return p.read(claims, size, now) })
 }
 
 // read holds an active answer to the rules.
 func (p *introspection) read(claims map[string]any, size int, now time.Time) (*verified, error) {
-	issuer, _ := claims["iss"].(string)
-	if p.issuer != "" && issuer != p.issuer {
-		return nil, fmt.Errorf("%w: the answer is about a token of another issuer", errIssuer)
-	}
-	times := claims
-	if _, present := claims["exp"]; !present { // RFC 7662, section 2.2: it may be absent
-		times = maps.Clone(claims)
-		times["exp"] = float64(now.Add(p.maxAge).Unix() + 1)
-	}
-	v, err := p.readTimes(times, now)
+	issuer, v, err := p.times(claims, now)
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +117,31 @@ func (p *introspection) read(claims map[string]any, size int, now time.Time) (*v
 		accepted.expires = end // when the server is asked again
 	}
 	return accepted, nil
+}
+
+// own is read where somebody is asked more of the caller.
+func (p *introspection) own(claims map[string]any, raw string, size int, now time.Time) (caller, error) {
+	issuer, v, err := p.times(claims, now)
+	if err != nil {
+		return caller{}, err
+	}
+	principal, err := p.ownClaims(claims, issuer, "", v)
+	return caller{principal: principal, token: raw, rules: &p.claimRules, validity: v, until: now.Add(p.maxAge), size: size}, err
+}
+
+// times returns the issuer of the token that an active answer is about, and when that token is good.
+func (p *introspection) times(claims map[string]any, now time.Time) (string, validity, error) {
+	issuer, _ := claims["iss"].(string)
+	if p.issuer != "" && issuer != p.issuer {
+		return "", validity{}, fmt.Errorf("%w: the answer is about a token of another issuer", errIssuer)
+	}
+	times := claims
+	if _, present := claims["exp"]; !present { // RFC 7662, section 2.2: it may be absent
+		times = maps.Clone(claims)
+		times["exp"] = float64(now.Add(p.maxAge).Unix() + 1)
+	}
+	v, err := p.readTimes(times, now)
+	return issuer, v, err
 }
 
 // isToken68 reports whether text is a token as the Bearer scheme has it (b64token, RFC 6750, section 2.1).
@@ -146,6 +170,9 @@ func (s *Store) introspectionProvider(cfg *configv1.Provider, reach outbound.Set
 		maxAge: duration(message.GetMaxAge(), defaultAnswerAge), inactiveAge: duration(message.GetInactiveMaxAge(), defaultInactiveAge),
 	}
 	if p.server, err = s.introspectionServer(cfg, reach, files); err != nil {
+		return nil, err
+	}
+	if p.enrichment, err = s.enrichment(cfg, reach, files); err != nil {
 		return nil, err
 	}
 	if p.digest, err = digest(cfg, reach); err != nil {

@@ -93,7 +93,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 	message := &configv1.Config{
 		InternalToken: &configv1.InternalToken{},
 		Providers: []*configv1.Provider{
-			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{}}},
+			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{}}, Enrich: &configv1.Enrichment{}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{Store: &configv1.ApiKeyStore{Source: &configv1.ApiKeyStore_Postgres{Postgres: &configv1.ApiKeyPostgres{}}}}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{Store: &configv1.ApiKeyStore{Source: &configv1.ApiKeyStore_Sqlite{Sqlite: &configv1.ApiKeySqlite{}}}}}},

@@ -197,6 +197,59 @@ func (LogDecisions) EnumDescriptor() ([]byte, []int) {
 	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
+// EnrichmentFailure is what happens to callers of whom nobody says more.
+type EnrichmentFailure int32
+
+const (
+	// The default, refuse.
+	EnrichmentFailure_ENRICHMENT_FAILURE_UNSPECIFIED EnrichmentFailure = 0
+	// They are refused with 503.
+	EnrichmentFailure_ENRICHMENT_FAILURE_REFUSE EnrichmentFailure = 1
+	// They go on with what their token says; the server is asked again after 5 s.
+	EnrichmentFailure_ENRICHMENT_FAILURE_GO_ON EnrichmentFailure = 2
+)
+
+// Enum value maps for EnrichmentFailure.
+var (
+	EnrichmentFailure_name = map[int32]string{
+		0: "ENRICHMENT_FAILURE_UNSPECIFIED",
+		1: "ENRICHMENT_FAILURE_REFUSE",
+		2: "ENRICHMENT_FAILURE_GO_ON",
+	}
+	EnrichmentFailure_value = map[string]int32{
+		"ENRICHMENT_FAILURE_UNSPECIFIED": 0,
+		"ENRICHMENT_FAILURE_REFUSE":      1,
+		"ENRICHMENT_FAILURE_GO_ON":       2,
+	}
+)
+
+func (x EnrichmentFailure) Enum() *EnrichmentFailure {
+	p := new(EnrichmentFailure)
+	*p = x
+	return p
+}
+
+func (x EnrichmentFailure) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EnrichmentFailure) Descriptor() protoreflect.EnumDescriptor {
+	return file_kasbah_config_v1_config_proto_enumTypes[3].Descriptor()
+}
+
+func (EnrichmentFailure) Type() protoreflect.EnumType {
+	return &file_kasbah_config_v1_config_proto_enumTypes[3]
+}
+
+func (x EnrichmentFailure) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EnrichmentFailure.Descriptor instead.
+func (EnrichmentFailure) EnumDescriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
+}
+
 // ClientAuthentication is how we prove who we are to an authorization server.
 type ClientAuthentication int32
 
@@ -238,11 +291,11 @@ func (x ClientAuthentication) String() string {
 }
 
 func (ClientAuthentication) Descriptor() protoreflect.EnumDescriptor {
-	return file_kasbah_config_v1_config_proto_enumTypes[3].Descriptor()
+	return file_kasbah_config_v1_config_proto_enumTypes[4].Descriptor()
 }
 
 func (ClientAuthentication) Type() protoreflect.EnumType {
-	return &file_kasbah_config_v1_config_proto_enumTypes[3]
+	return &file_kasbah_config_v1_config_proto_enumTypes[4]
 }
 
 func (x ClientAuthentication) Number() protoreflect.EnumNumber {
@@ -251,7 +304,7 @@ func (x ClientAuthentication) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ClientAuthentication.Descriptor instead.
 func (ClientAuthentication) EnumDescriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 // CertificateName is a kind of name of a certificate.
@@ -307,11 +360,11 @@ func (x CertificateName) String() string {
 }
 
 func (CertificateName) Descriptor() protoreflect.EnumDescriptor {
-	return file_kasbah_config_v1_config_proto_enumTypes[4].Descriptor()
+	return file_kasbah_config_v1_config_proto_enumTypes[5].Descriptor()
 }
 
 func (CertificateName) Type() protoreflect.EnumType {
-	return &file_kasbah_config_v1_config_proto_enumTypes[4]
+	return &file_kasbah_config_v1_config_proto_enumTypes[5]
 }
 
 func (x CertificateName) Number() protoreflect.EnumNumber {
@@ -320,7 +373,7 @@ func (x CertificateName) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CertificateName.Descriptor instead.
 func (CertificateName) EnumDescriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 // Config is a whole configuration file.
@@ -924,7 +977,9 @@ type Provider struct {
 	From []*Location `protobuf:"bytes,14,rep,name=from,proto3" json:"from,omitempty"`
 	// Whether the credential goes on to the upstream. Default: it is removed from the request. For `client_certificate`, it is
 	// the header x-forwarded-client-cert that goes on, from the hops that are trusted with it.
-	Forward       bool `protobuf:"varint,15,opt,name=forward,proto3" json:"forward,omitempty"`
+	Forward bool `protobuf:"varint,15,opt,name=forward,proto3" json:"forward,omitempty"`
+	// With `jwt` and `introspection`: a server that is asked what it knows of the caller.
+	Enrich        *Enrichment `protobuf:"bytes,20,opt,name=enrich,proto3" json:"enrich,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1030,6 +1085,13 @@ func (x *Provider) GetForward() bool {
 	return false
 }
 
+func (x *Provider) GetEnrich() *Enrichment {
+	if x != nil {
+		return x.Enrich
+	}
+	return nil
+}
+
 type isProvider_Kind interface {
 	isProvider_Kind()
 }
@@ -1062,6 +1124,225 @@ func (*Provider_Introspection) isProvider_Kind() {}
 
 func (*Provider_ClientCertificate) isProvider_Kind() {}
 
+// Enrichment asks a server about callers whose token is good. The members of its answer count as claims where the token has
+// none of that name: for `principal`, for `conditions` and in expressions, but for `id`, `audiences` and `claims` the token alone
+// counts. Names by which a token says what it is good for, such as `exp`, `aud`, `jti`, `acr` or `cnf`, are never taken from an answer.
+type Enrichment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who is asked.
+	//
+	// Types that are valid to be assigned to Source:
+	//
+	//	*Enrichment_Userinfo
+	//	*Enrichment_Http
+	Source isEnrichment_Source `protobuf_oneof:"source"`
+	// How long an answer is believed, if the token does not end before. Default 1m.
+	MaxAge *durationpb.Duration `protobuf:"bytes,3,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	// How long an answer is waited for. Default 2s.
+	Timeout *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// What happens where there is no answer that can be read. Default refuse.
+	OnFailure     EnrichmentFailure `protobuf:"varint,5,opt,name=on_failure,json=onFailure,proto3,enum=kasbah.config.v1.EnrichmentFailure" json:"on_failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Enrichment) Reset() {
+	*x = Enrichment{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Enrichment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Enrichment) ProtoMessage() {}
+
+func (x *Enrichment) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Enrichment.ProtoReflect.Descriptor instead.
+func (*Enrichment) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Enrichment) GetSource() isEnrichment_Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *Enrichment) GetUserinfo() *UserInfo {
+	if x != nil {
+		if x, ok := x.Source.(*Enrichment_Userinfo); ok {
+			return x.Userinfo
+		}
+	}
+	return nil
+}
+
+func (x *Enrichment) GetHttp() *EnrichmentService {
+	if x != nil {
+		if x, ok := x.Source.(*Enrichment_Http); ok {
+			return x.Http
+		}
+	}
+	return nil
+}
+
+func (x *Enrichment) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
+func (x *Enrichment) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *Enrichment) GetOnFailure() EnrichmentFailure {
+	if x != nil {
+		return x.OnFailure
+	}
+	return EnrichmentFailure_ENRICHMENT_FAILURE_UNSPECIFIED
+}
+
+type isEnrichment_Source interface {
+	isEnrichment_Source()
+}
+
+type Enrichment_Userinfo struct {
+	// The issuer's UserInfo endpoint, with the caller's token.
+	Userinfo *UserInfo `protobuf:"bytes,1,opt,name=userinfo,proto3,oneof"`
+}
+
+type Enrichment_Http struct {
+	// A service of your own, with the principal's id.
+	Http *EnrichmentService `protobuf:"bytes,2,opt,name=http,proto3,oneof"`
+}
+
+func (*Enrichment_Userinfo) isEnrichment_Source() {}
+
+func (*Enrichment_Http) isEnrichment_Source() {}
+
+// UserInfo is the endpoint of OpenID Connect Core 1.0, section 5.3. Its answer is JSON, and its `sub` must be the token's. Where
+// it says that the token is not good (401), the caller is refused.
+type UserInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it is. Absent: `userinfo_endpoint` of the discovery document of `issuer`.
+	Url           string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserInfo) Reset() {
+	*x = UserInfo{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserInfo) ProtoMessage() {}
+
+func (x *UserInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserInfo.ProtoReflect.Descriptor instead.
+func (*UserInfo) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *UserInfo) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+// EnrichmentService is asked with a POST of {"id", "subject", "provider", "issuer", "tenant"} in JSON, and answers 200 and a JSON
+// object of no more than 64 KiB.
+type EnrichmentService struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it is.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// What it knows us by, in the Authorization header behind "Bearer".
+	Secret        *Secret `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnrichmentService) Reset() {
+	*x = EnrichmentService{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnrichmentService) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnrichmentService) ProtoMessage() {}
+
+func (x *EnrichmentService) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnrichmentService.ProtoReflect.Descriptor instead.
+func (*EnrichmentService) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *EnrichmentService) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *EnrichmentService) GetSecret() *Secret {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
 // Location is one place of a request where a credential may be.
 type Location struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1082,7 +1363,7 @@ type Location struct {
 
 func (x *Location) Reset() {
 	*x = Location{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1375,7 @@ func (x *Location) String() string {
 func (*Location) ProtoMessage() {}
 
 func (x *Location) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1388,7 @@ func (x *Location) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Location.ProtoReflect.Descriptor instead.
 func (*Location) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Location) GetPlace() isLocation_Place {
@@ -1237,7 +1518,7 @@ type Jwt struct {
 
 func (x *Jwt) Reset() {
 	*x = Jwt{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1530,7 @@ func (x *Jwt) String() string {
 func (*Jwt) ProtoMessage() {}
 
 func (x *Jwt) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1543,7 @@ func (x *Jwt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwt.ProtoReflect.Descriptor instead.
 func (*Jwt) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Jwt) GetIssuer() string {
@@ -1377,7 +1658,7 @@ type RequiredClaim struct {
 
 func (x *RequiredClaim) Reset() {
 	*x = RequiredClaim{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1670,7 @@ func (x *RequiredClaim) String() string {
 func (*RequiredClaim) ProtoMessage() {}
 
 func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1683,7 @@ func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequiredClaim.ProtoReflect.Descriptor instead.
 func (*RequiredClaim) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RequiredClaim) GetPath() string {
@@ -1434,7 +1715,7 @@ type SharedSecret struct {
 
 func (x *SharedSecret) Reset() {
 	*x = SharedSecret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1727,7 @@ func (x *SharedSecret) String() string {
 func (*SharedSecret) ProtoMessage() {}
 
 func (x *SharedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1740,7 @@ func (x *SharedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SharedSecret.ProtoReflect.Descriptor instead.
 func (*SharedSecret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SharedSecret) GetId() string {
@@ -1498,7 +1779,7 @@ type DecryptionKey struct {
 
 func (x *DecryptionKey) Reset() {
 	*x = DecryptionKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1791,7 @@ func (x *DecryptionKey) String() string {
 func (*DecryptionKey) ProtoMessage() {}
 
 func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1804,7 @@ func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecryptionKey.ProtoReflect.Descriptor instead.
 func (*DecryptionKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DecryptionKey) GetId() string {
@@ -1566,7 +1847,7 @@ type PrincipalClaims struct {
 
 func (x *PrincipalClaims) Reset() {
 	*x = PrincipalClaims{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1859,7 @@ func (x *PrincipalClaims) String() string {
 func (*PrincipalClaims) ProtoMessage() {}
 
 func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +1872,7 @@ func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrincipalClaims.ProtoReflect.Descriptor instead.
 func (*PrincipalClaims) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PrincipalClaims) GetId() string {
@@ -1668,7 +1949,7 @@ type Introspection struct {
 
 func (x *Introspection) Reset() {
 	*x = Introspection{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1961,7 @@ func (x *Introspection) String() string {
 func (*Introspection) ProtoMessage() {}
 
 func (x *Introspection) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1974,7 @@ func (x *Introspection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Introspection.ProtoReflect.Descriptor instead.
 func (*Introspection) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Introspection) GetUrl() string {
@@ -1830,7 +2111,7 @@ type SignedAnswers struct {
 
 func (x *SignedAnswers) Reset() {
 	*x = SignedAnswers{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +2123,7 @@ func (x *SignedAnswers) String() string {
 func (*SignedAnswers) ProtoMessage() {}
 
 func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +2136,7 @@ func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedAnswers.ProtoReflect.Descriptor instead.
 func (*SignedAnswers) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SignedAnswers) GetIssuer() string {
@@ -1922,7 +2203,7 @@ type ClientCertificate struct {
 
 func (x *ClientCertificate) Reset() {
 	*x = ClientCertificate{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1934,7 +2215,7 @@ func (x *ClientCertificate) String() string {
 func (*ClientCertificate) ProtoMessage() {}
 
 func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1947,7 +2228,7 @@ func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCertificate.ProtoReflect.Descriptor instead.
 func (*ClientCertificate) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ClientCertificate) GetCaFile() string {
@@ -2040,7 +2321,7 @@ type ForwardedCertificate struct {
 
 func (x *ForwardedCertificate) Reset() {
 	*x = ForwardedCertificate{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2333,7 @@ func (x *ForwardedCertificate) String() string {
 func (*ForwardedCertificate) ProtoMessage() {}
 
 func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2346,7 @@ func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedCertificate.ProtoReflect.Descriptor instead.
 func (*ForwardedCertificate) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ForwardedCertificate) GetAddresses() []string {
@@ -2105,7 +2386,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2398,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2411,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApiKey) GetHeader() string {
@@ -2174,7 +2455,7 @@ type ApiKeyStore struct {
 
 func (x *ApiKeyStore) Reset() {
 	*x = ApiKeyStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2186,7 +2467,7 @@ func (x *ApiKeyStore) String() string {
 func (*ApiKeyStore) ProtoMessage() {}
 
 func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2199,7 +2480,7 @@ func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyStore.ProtoReflect.Descriptor instead.
 func (*ApiKeyStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ApiKeyStore) GetSource() isApiKeyStore_Source {
@@ -2284,7 +2565,7 @@ type ApiKeyPostgres struct {
 
 func (x *ApiKeyPostgres) Reset() {
 	*x = ApiKeyPostgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2577,7 @@ func (x *ApiKeyPostgres) String() string {
 func (*ApiKeyPostgres) ProtoMessage() {}
 
 func (x *ApiKeyPostgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2590,7 @@ func (x *ApiKeyPostgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyPostgres.ProtoReflect.Descriptor instead.
 func (*ApiKeyPostgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ApiKeyPostgres) GetUrl() *Secret {
@@ -2348,7 +2629,7 @@ type ApiKeySqlite struct {
 
 func (x *ApiKeySqlite) Reset() {
 	*x = ApiKeySqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +2641,7 @@ func (x *ApiKeySqlite) String() string {
 func (*ApiKeySqlite) ProtoMessage() {}
 
 func (x *ApiKeySqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +2654,7 @@ func (x *ApiKeySqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeySqlite.ProtoReflect.Descriptor instead.
 func (*ApiKeySqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApiKeySqlite) GetPath() string {
@@ -2414,7 +2695,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2426,7 +2707,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2439,7 +2720,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -2531,7 +2812,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +2824,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +2837,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Enforcer) GetName() string {
@@ -2632,7 +2913,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2644,7 +2925,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2657,7 +2938,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Context) GetRequest() string {
@@ -2706,7 +2987,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2718,7 +2999,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2731,7 +3012,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -2826,7 +3107,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +3119,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +3132,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -2890,7 +3171,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2902,7 +3183,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2915,7 +3196,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -2955,7 +3236,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2967,7 +3248,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2980,7 +3261,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Secret) GetSource() isSecret_Source {
@@ -3043,7 +3324,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3055,7 +3336,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3068,7 +3349,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -3157,7 +3438,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3169,7 +3450,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3182,7 +3463,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Route) GetName() string {
@@ -3298,7 +3579,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3310,7 +3591,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3323,7 +3604,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -3364,7 +3645,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3376,7 +3657,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3389,7 +3670,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{32}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Match) GetHost() string {
@@ -3472,7 +3753,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xd6\x06\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xf3\t\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
 	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
@@ -3482,10 +3763,27 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06client\x18\r \x01(\v2\x1c.kasbah.config.v1.HttpClientR\x06client\x128\n" +
 	"\x04from\x18\x0e \x03(\v2\x1a.kasbah.config.v1.LocationB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x04from\x12\x18\n" +
-	"\aforward\x18\x0f \x01(\bR\aforward:\xf6\x02\xbaH\xf2\x02\x1a\x92\x01\n" +
+	"\aforward\x18\x0f \x01(\bR\aforward\x124\n" +
+	"\x06enrich\x18\x14 \x01(\v2\x1c.kasbah.config.v1.EnrichmentR\x06enrich:\xdd\x05\xbaH\xd9\x05\x1a\xe4\x02\n" +
+	"\x0fprovider.enrich\x12wenrich goes with jwt or introspection, and userinfo not with encrypted tokens, nor without url where no issuer is named\x1a\xd7\x01!has(this.enrich) || (has(this.jwt) || has(this.introspection)) && (!has(this.enrich.userinfo) || (has(this.jwt) ? size(this.jwt.decryption) == 0 : this.enrich.userinfo.url != '' || this.introspection.issuer != ''))\x1a\x92\x01\n" +
 	"\rprovider.from\x128say where the key is in from alone, and leave out header\x1aGsize(this.from) == 0 || !has(this.api_key) || this.api_key.header == ''\x1a\xda\x01\n" +
 	"\x1bprovider.client_certificate\x12Ga client certificate has no from, and forward goes with forwarded alone\x1ar!has(this.client_certificate) || size(this.from) == 0 && (!this.forward || has(this.client_certificate.forwarded))B\r\n" +
-	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xc6\x03\n" +
+	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xe6\x02\n" +
+	"\n" +
+	"Enrichment\x128\n" +
+	"\buserinfo\x18\x01 \x01(\v2\x1a.kasbah.config.v1.UserInfoH\x00R\buserinfo\x129\n" +
+	"\x04http\x18\x02 \x01(\v2#.kasbah.config.v1.EnrichmentServiceH\x00R\x04http\x12A\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c*\x00R\x06maxAge\x12A\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<*\x00R\atimeout\x12L\n" +
+	"\n" +
+	"on_failure\x18\x05 \x01(\x0e2#.kasbah.config.v1.EnrichmentFailureB\b\xbaH\x05\x82\x01\x02\x10\x01R\tonFailureB\x0f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"?\n" +
+	"\bUserInfo\x123\n" +
+	"\x03url\x18\x01 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^https?://[^/?#]+[^#]*$R\x03url\"w\n" +
+	"\x11EnrichmentService\x120\n" +
+	"\x03url\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^https?://[^/?#]+[^#]*$R\x03url\x120\n" +
+	"\x06secret\x18\x02 \x01(\v2\x18.kasbah.config.v1.SecretR\x06secret\"\xc6\x03\n" +
 	"\bLocation\x12@\n" +
 	"\x06header\x18\x01 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x06header\x12@\n" +
 	"\x06cookie\x18\x02 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x06cookie\x123\n" +
@@ -3720,7 +4018,11 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x19LOG_DECISIONS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LOG_DECISIONS_NONE\x10\x01\x12\x18\n" +
 	"\x14LOG_DECISIONS_DENIED\x10\x02\x12\x15\n" +
-	"\x11LOG_DECISIONS_ALL\x10\x03*\xa9\x01\n" +
+	"\x11LOG_DECISIONS_ALL\x10\x03*t\n" +
+	"\x11EnrichmentFailure\x12\"\n" +
+	"\x1eENRICHMENT_FAILURE_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19ENRICHMENT_FAILURE_REFUSE\x10\x01\x12\x1c\n" +
+	"\x18ENRICHMENT_FAILURE_GO_ON\x10\x02*\xa9\x01\n" +
 	"\x14ClientAuthentication\x12%\n" +
 	"!CLIENT_AUTHENTICATION_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bCLIENT_AUTHENTICATION_BASIC\x10\x01\x12\x1e\n" +
@@ -3747,130 +4049,141 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_kasbah_config_v1_config_proto_rawDescData
 }
 
-var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),                // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),               // 1: kasbah.config.v1.LogFormat
 	(LogDecisions)(0),            // 2: kasbah.config.v1.LogDecisions
-	(ClientAuthentication)(0),    // 3: kasbah.config.v1.ClientAuthentication
-	(CertificateName)(0),         // 4: kasbah.config.v1.CertificateName
-	(*Config)(nil),               // 5: kasbah.config.v1.Config
-	(*RevocationStore)(nil),      // 6: kasbah.config.v1.RevocationStore
-	(*Server)(nil),               // 7: kasbah.config.v1.Server
-	(*Tls)(nil),                  // 8: kasbah.config.v1.Tls
-	(*Connection)(nil),           // 9: kasbah.config.v1.Connection
-	(*Log)(nil),                  // 10: kasbah.config.v1.Log
-	(*CredentialCache)(nil),      // 11: kasbah.config.v1.CredentialCache
-	(*Provider)(nil),             // 12: kasbah.config.v1.Provider
-	(*Location)(nil),             // 13: kasbah.config.v1.Location
-	(*Jwt)(nil),                  // 14: kasbah.config.v1.Jwt
-	(*RequiredClaim)(nil),        // 15: kasbah.config.v1.RequiredClaim
-	(*SharedSecret)(nil),         // 16: kasbah.config.v1.SharedSecret
-	(*DecryptionKey)(nil),        // 17: kasbah.config.v1.DecryptionKey
-	(*PrincipalClaims)(nil),      // 18: kasbah.config.v1.PrincipalClaims
-	(*Introspection)(nil),        // 19: kasbah.config.v1.Introspection
-	(*SignedAnswers)(nil),        // 20: kasbah.config.v1.SignedAnswers
-	(*ClientCertificate)(nil),    // 21: kasbah.config.v1.ClientCertificate
-	(*ForwardedCertificate)(nil), // 22: kasbah.config.v1.ForwardedCertificate
-	(*ApiKey)(nil),               // 23: kasbah.config.v1.ApiKey
-	(*ApiKeyStore)(nil),          // 24: kasbah.config.v1.ApiKeyStore
-	(*ApiKeyPostgres)(nil),       // 25: kasbah.config.v1.ApiKeyPostgres
-	(*ApiKeySqlite)(nil),         // 26: kasbah.config.v1.ApiKeySqlite
-	(*Jwks)(nil),                 // 27: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),             // 28: kasbah.config.v1.Enforcer
-	(*Context)(nil),              // 29: kasbah.config.v1.Context
-	(*Policy)(nil),               // 30: kasbah.config.v1.Policy
-	(*Postgres)(nil),             // 31: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),               // 32: kasbah.config.v1.Sqlite
-	(*Secret)(nil),               // 33: kasbah.config.v1.Secret
-	(*Source)(nil),               // 34: kasbah.config.v1.Source
-	(*Route)(nil),                // 35: kasbah.config.v1.Route
-	(*StepUp)(nil),               // 36: kasbah.config.v1.StepUp
-	(*Match)(nil),                // 37: kasbah.config.v1.Match
-	nil,                          // 38: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                          // 39: kasbah.config.v1.Route.HeadersEntry
-	nil,                          // 40: kasbah.config.v1.Route.QueryEntry
-	nil,                          // 41: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*InternalToken)(nil),        // 42: kasbah.config.v1.InternalToken
-	(*durationpb.Duration)(nil),  // 43: google.protobuf.Duration
-	(*HttpClient)(nil),           // 44: kasbah.config.v1.HttpClient
+	(EnrichmentFailure)(0),       // 3: kasbah.config.v1.EnrichmentFailure
+	(ClientAuthentication)(0),    // 4: kasbah.config.v1.ClientAuthentication
+	(CertificateName)(0),         // 5: kasbah.config.v1.CertificateName
+	(*Config)(nil),               // 6: kasbah.config.v1.Config
+	(*RevocationStore)(nil),      // 7: kasbah.config.v1.RevocationStore
+	(*Server)(nil),               // 8: kasbah.config.v1.Server
+	(*Tls)(nil),                  // 9: kasbah.config.v1.Tls
+	(*Connection)(nil),           // 10: kasbah.config.v1.Connection
+	(*Log)(nil),                  // 11: kasbah.config.v1.Log
+	(*CredentialCache)(nil),      // 12: kasbah.config.v1.CredentialCache
+	(*Provider)(nil),             // 13: kasbah.config.v1.Provider
+	(*Enrichment)(nil),           // 14: kasbah.config.v1.Enrichment
+	(*UserInfo)(nil),             // 15: kasbah.config.v1.UserInfo
+	(*EnrichmentService)(nil),    // 16: kasbah.config.v1.EnrichmentService
+	(*Location)(nil),             // 17: kasbah.config.v1.Location
+	(*Jwt)(nil),                  // 18: kasbah.config.v1.Jwt
+	(*RequiredClaim)(nil),        // 19: kasbah.config.v1.RequiredClaim
+	(*SharedSecret)(nil),         // 20: kasbah.config.v1.SharedSecret
+	(*DecryptionKey)(nil),        // 21: kasbah.config.v1.DecryptionKey
+	(*PrincipalClaims)(nil),      // 22: kasbah.config.v1.PrincipalClaims
+	(*Introspection)(nil),        // 23: kasbah.config.v1.Introspection
+	(*SignedAnswers)(nil),        // 24: kasbah.config.v1.SignedAnswers
+	(*ClientCertificate)(nil),    // 25: kasbah.config.v1.ClientCertificate
+	(*ForwardedCertificate)(nil), // 26: kasbah.config.v1.ForwardedCertificate
+	(*ApiKey)(nil),               // 27: kasbah.config.v1.ApiKey
+	(*ApiKeyStore)(nil),          // 28: kasbah.config.v1.ApiKeyStore
+	(*ApiKeyPostgres)(nil),       // 29: kasbah.config.v1.ApiKeyPostgres
+	(*ApiKeySqlite)(nil),         // 30: kasbah.config.v1.ApiKeySqlite
+	(*Jwks)(nil),                 // 31: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),             // 32: kasbah.config.v1.Enforcer
+	(*Context)(nil),              // 33: kasbah.config.v1.Context
+	(*Policy)(nil),               // 34: kasbah.config.v1.Policy
+	(*Postgres)(nil),             // 35: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),               // 36: kasbah.config.v1.Sqlite
+	(*Secret)(nil),               // 37: kasbah.config.v1.Secret
+	(*Source)(nil),               // 38: kasbah.config.v1.Source
+	(*Route)(nil),                // 39: kasbah.config.v1.Route
+	(*StepUp)(nil),               // 40: kasbah.config.v1.StepUp
+	(*Match)(nil),                // 41: kasbah.config.v1.Match
+	nil,                          // 42: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                          // 43: kasbah.config.v1.Route.HeadersEntry
+	nil,                          // 44: kasbah.config.v1.Route.QueryEntry
+	nil,                          // 45: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*InternalToken)(nil),        // 46: kasbah.config.v1.InternalToken
+	(*durationpb.Duration)(nil),  // 47: google.protobuf.Duration
+	(*HttpClient)(nil),           // 48: kasbah.config.v1.HttpClient
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
-	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
-	12, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	28, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	35, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
-	6,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
-	42, // 5: kasbah.config.v1.Config.internal_token:type_name -> kasbah.config.v1.InternalToken
-	8,  // 6: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	43, // 7: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	43, // 8: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	9,  // 9: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	43, // 10: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	10, // 11: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	11, // 12: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	43, // 13: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	43, // 14: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	8,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
+	13, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
+	32, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	39, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	7,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
+	46, // 5: kasbah.config.v1.Config.internal_token:type_name -> kasbah.config.v1.InternalToken
+	9,  // 6: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	47, // 7: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	47, // 8: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	10, // 9: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	47, // 10: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	11, // 11: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	12, // 12: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	47, // 13: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	47, // 14: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 15: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 16: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 17: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	43, // 18: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	14, // 19: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	23, // 20: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	19, // 21: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	21, // 22: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	44, // 23: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
-	13, // 24: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	27, // 25: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	43, // 26: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	43, // 27: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	18, // 28: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 29: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	16, // 30: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	17, // 31: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	33, // 32: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	33, // 33: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 34: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	33, // 35: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	33, // 36: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	43, // 37: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	43, // 38: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	43, // 39: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	43, // 40: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	18, // 41: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 42: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 43: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	27, // 44: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 45: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	22, // 46: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	24, // 47: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 48: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	26, // 49: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	43, // 50: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	33, // 51: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	43, // 52: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	43, // 53: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	34, // 54: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	30, // 55: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	38, // 56: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	29, // 57: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	31, // 58: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	32, // 59: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	33, // 60: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	43, // 61: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	43, // 62: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	37, // 63: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	39, // 64: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	40, // 65: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	41, // 66: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	36, // 67: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	43, // 68: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	69, // [69:69] is the sub-list for method output_type
-	69, // [69:69] is the sub-list for method input_type
-	69, // [69:69] is the sub-list for extension type_name
-	69, // [69:69] is the sub-list for extension extendee
-	0,  // [0:69] is the sub-list for field type_name
+	47, // 18: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	18, // 19: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	27, // 20: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	23, // 21: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	25, // 22: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	48, // 23: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
+	17, // 24: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	14, // 25: kasbah.config.v1.Provider.enrich:type_name -> kasbah.config.v1.Enrichment
+	15, // 26: kasbah.config.v1.Enrichment.userinfo:type_name -> kasbah.config.v1.UserInfo
+	16, // 27: kasbah.config.v1.Enrichment.http:type_name -> kasbah.config.v1.EnrichmentService
+	47, // 28: kasbah.config.v1.Enrichment.max_age:type_name -> google.protobuf.Duration
+	47, // 29: kasbah.config.v1.Enrichment.timeout:type_name -> google.protobuf.Duration
+	3,  // 30: kasbah.config.v1.Enrichment.on_failure:type_name -> kasbah.config.v1.EnrichmentFailure
+	37, // 31: kasbah.config.v1.EnrichmentService.secret:type_name -> kasbah.config.v1.Secret
+	31, // 32: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	47, // 33: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	47, // 34: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	22, // 35: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	19, // 36: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 37: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	21, // 38: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	37, // 39: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	37, // 40: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	4,  // 41: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	37, // 42: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	37, // 43: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	47, // 44: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	47, // 45: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	47, // 46: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	47, // 47: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	22, // 48: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	19, // 49: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	24, // 50: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	31, // 51: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	5,  // 52: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	26, // 53: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	28, // 54: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	29, // 55: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	30, // 56: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	47, // 57: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	37, // 58: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	47, // 59: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	47, // 60: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	38, // 61: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	34, // 62: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	42, // 63: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	33, // 64: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	35, // 65: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	36, // 66: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	37, // 67: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	47, // 68: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	47, // 69: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	41, // 70: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	43, // 71: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	44, // 72: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	45, // 73: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	40, // 74: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	47, // 75: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	76, // [76:76] is the sub-list for method output_type
+	76, // [76:76] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3890,32 +4203,36 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Provider_ClientCertificate)(nil),
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{
+		(*Enrichment_Userinfo)(nil),
+		(*Enrichment_Http)(nil),
+	}
+	file_kasbah_config_v1_config_proto_msgTypes[11].OneofWrappers = []any{
 		(*Location_Header)(nil),
 		(*Location_Cookie)(nil),
 		(*Location_Query)(nil),
 		(*Location_WebsocketProtocol)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{
 		(*ApiKeyStore_File)(nil),
 		(*ApiKeyStore_Postgres)(nil),
 		(*ApiKeyStore_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[25].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[25].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[28].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[28].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[31].OneofWrappers = []any{
 		(*Secret_File)(nil),
 		(*Secret_Env)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[29].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[32].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -3924,8 +4241,8 @@ func file_kasbah_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   37,
+			NumEnums:      6,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
