@@ -57,6 +57,7 @@ providers:
     jwks: {url: "http://PUBLIC/.well-known/jwks.json"}
     principal: {tenant: tenant}
   from: [{header: x-internal-token}]
+  client: {private_addresses: true}
 routes:
 - name: orders
   match: [{path: /orders/}]

@@ -64,6 +64,15 @@ func newClaimRules(name, kind string, message ruled, files Files) (claimRules, e
 
 // accept returns the principal that verified claims stand for, if they are all that they must be. size is that of their text.
 func (r *claimRules) accept(claims map[string]any, issuer, tenant string, v validity, size int) (*verified, error) {
+	principal, err := r.ownClaims(claims, issuer, tenant, v)
+	if err != nil {
+		return nil, err
+	}
+	return r.conclude(principal, v, size)
+}
+
+// ownClaims returns the principal that a token's own claims stand for, if they are all that they must be, but for the conditions.
+func (r *claimRules) ownClaims(claims map[string]any, issuer, tenant string, v validity) (*policy.Principal, error) {
 	if err := r.checkAudience(claims); err != nil {
 		return nil, err
 	}
@@ -72,10 +81,11 @@ func (r *claimRules) accept(claims map[string]any, issuer, tenant string, v vali
 			return nil, err
 		}
 	}
-	principal, err := r.principal(claims, issuer, tenant, v)
-	if err != nil {
-		return nil, err
-	}
+	return r.principal(claims, issuer, tenant, v)
+}
+
+// conclude holds a principal to the conditions, of which nothing is said after that.
+func (r *claimRules) conclude(principal *policy.Principal, v validity, size int) (*verified, error) {
 	if err := checkConditions(r.conditions, principal); err != nil {
 		return nil, err
 	}

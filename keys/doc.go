@@ -17,6 +17,9 @@
 //
 // An opaque token is what its server says of it (introspection.go), which is held to the rules of claims.go too.
 //
+// Where a provider says so, a server is asked what it knows of the caller of a good token (enrichment.go, enrich.go). What it says adds to the
+// claims, and takes the place of none.
+//
 // An API key is looked at by its form and checksum (apikey.go), then by its id, its secret's hash, its times and the
 // caller's address (apikeys.go).
 //

@@ -24,6 +24,7 @@ var (
 	errClaims        = errors.New("a claim does not hold")
 
 	errInactive = errors.New("the introspection server says that the token is not active")
+	errDisowned = errors.New("the UserInfo endpoint says that the token is not good")
 
 	errRevoked = errors.New("the credential was withdrawn")
 
@@ -73,6 +74,7 @@ var refusals = []struct {
 	{errClaims, policy.InvalidClaims, 4},
 	{errAudience, policy.WrongAudience, 4},
 	{errInactive, policy.Revoked, 2},
+	{errDisowned, policy.Revoked, 4},
 	{errRevoked, policy.Revoked, 4},
 	{errReplayed, policy.Replayed, 5},
 	{errProof, policy.InvalidProof, 5},

@@ -35,6 +35,7 @@ type introspection struct {
 	store       *Store
 	digest      [sha256.Size]byte
 	questions   *flights
+	enrichment  *enrichment // nil: nobody is asked more
 }
 
 // opaque is the method of tokens that one server is asked about.
@@ -99,7 +100,7 @@ func (p *introspection) ask(ctx context.Context, key cacheKey, raw string) (*pol
 		return nil, errInactive
 	}
 	p.store.answered(p.name, "active")
-	principal, err := p.store.cache.verifyOnce(ctx, key, func(now time.Time) (*verified, error) { return p.read(claims, size, now) })
+	principal, err := p.accepted(ctx, key, claims, raw, size)
 	if _, _, refused := refusal(err); err != nil && refused {
 		p.store.inactive.add(key, err, p.inactiveAge)
 	}
@@ -108,19 +109,7 @@ func (p *introspection) ask(ctx context.Context, key cacheKey, raw string) (*pol
 
 // read holds an active answer to the rules.
 func (p *introspection) read(claims map[string]any, size int, now time.Time) (*verified, error) {
-	issuer, _ := claims["iss"].(string)
-	if p.issuer != "" && issuer != p.issuer {
-		return nil, fmt.Errorf("%w: the answer is about a token of another issuer", errIssuer)
-	}
-	if !isAccess(claims) {
-		return nil, fmt.Errorf("%w: the answer is about a token that is no access token", errClaims)
-	}
-	times := claims
-	if _, present := claims["exp"]; !present { // RFC 7662, section 2.2: it may be absent
-		times = maps.Clone(claims)
-		times["exp"] = float64(now.Add(p.maxAge).Unix() + 1)
-	}
-	v, err := p.readTimes(times, now)
+	issuer, v, err := p.times(claims, now)
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +121,46 @@ func (p *introspection) read(claims map[string]any, size int, now time.Time) (*v
 		accepted.expires = end // when the server is asked again
 	}
 	return accepted, nil
+}
+
+// accepted returns the principal of an active answer, with what else somebody says of the caller where one is asked.
+func (p *introspection) accepted(ctx context.Context, key cacheKey, claims map[string]any, raw string, size int) (*policy.Principal, error) {
+	if p.enrichment == nil {
+		return p.store.cache.verifyOnce(ctx, key, func(now time.Time) (*verified, error) { return p.read(claims, size, now) })
+	}
+	own, err := p.own(claims, raw, size, p.store.now())
+	if err != nil {
+		return nil, err
+	}
+	return p.enrichment.ask(ctx, key, own)
+}
+
+// own is read where somebody is asked more of the caller.
+func (p *introspection) own(claims map[string]any, raw string, size int, now time.Time) (caller, error) {
+	issuer, v, err := p.times(claims, now)
+	if err != nil {
+		return caller{}, err
+	}
+	principal, err := p.ownClaims(claims, issuer, "", v)
+	return caller{principal: principal, token: raw, rules: &p.claimRules, validity: v, until: now.Add(p.maxAge), size: size}, err
+}
+
+// times returns the issuer of the token that an active answer is about, and when that token is good.
+func (p *introspection) times(claims map[string]any, now time.Time) (string, validity, error) {
+	issuer, _ := claims["iss"].(string)
+	if p.issuer != "" && issuer != p.issuer {
+		return "", validity{}, fmt.Errorf("%w: the answer is about a token of another issuer", errIssuer)
+	}
+	if !isAccess(claims) {
+		return "", validity{}, fmt.Errorf("%w: the answer is about a token that is no access token", errClaims)
+	}
+	times := claims
+	if _, present := claims["exp"]; !present { // RFC 7662, section 2.2: it may be absent
+		times = maps.Clone(claims)
+		times["exp"] = float64(now.Add(p.maxAge).Unix() + 1)
+	}
+	v, err := p.readTimes(times, now)
+	return issuer, v, err
 }
 
 // isAccess reports whether an answer is about an access token. Servers know refresh tokens too (RFC 7662, section 2.1), which live
@@ -173,6 +202,9 @@ func (s *Store) introspectionProvider(cfg *configv1.Provider, reach outbound.Set
 		maxAge: duration(message.GetMaxAge(), defaultAnswerAge), inactiveAge: duration(message.GetInactiveMaxAge(), defaultInactiveAge),
 	}
 	if p.server, err = s.introspectionServer(cfg, reach, files); err != nil {
+		return nil, err
+	}
+	if p.enrichment, err = s.enrichment(cfg, reach, files); err != nil {
 		return nil, err
 	}
 	if p.digest, err = digest(cfg, reach, p.server.keys(), nil); err != nil {

@@ -34,6 +34,8 @@ type jwtProvider struct {
 	types      []string        // as mediaType has them; "" accepts a token without typ
 	decryption []decryptionKey // none: a token is not encrypted; otherwise it must be
 
+	enrichment *enrichment // nil: nobody is asked more
+
 	store   *Store
 	sources []keySource       // of all issuers, each once
 	digest  [sha256.Size]byte // of all of the above
@@ -63,6 +65,9 @@ func (s *Store) jwtProvider(cfg *configv1.Provider, reach outbound.Settings, fil
 		return nil, err
 	}
 	if err := s.issuersOf(p, token, reach, files); err != nil {
+		return nil, err
+	}
+	if p.enrichment, err = s.enrichment(cfg, reach, files); err != nil {
 		return nil, err
 	}
 	if p.digest, err = digest(cfg, reach, p.sources, p.decryption); err != nil {

@@ -107,6 +107,7 @@ type Store struct {
 	running context.Context        // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
 	group   sync.WaitGroup         // the loops of the sets and tables, and the questions to introspection servers
 	answers map[Answers]uint64
+	more    map[Answers]uint64 // of those who are asked more of callers
 }
 
 // NewStore returns an empty Store. It starts nothing: [Store.Run] does.
@@ -131,7 +132,7 @@ func NewStore(options Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		used: replay.NewMemory(options.Now), minted: minted, inactive: inactive, answers: map[Answers]uint64{},
+		used: replay.NewMemory(options.Now), minted: minted, inactive: inactive, answers: map[Answers]uint64{}, more: map[Answers]uint64{},
 		proxy: options.Proxy, now: options.Now, logger: logger, cache: cache,
 		clients: map[outbound.Settings]*http.Client{}, sets: map[source]*remote{}, tables: map[tableID]*keyTable{}, places: map[any]*sharedReplays{},
 	}
@@ -226,6 +227,14 @@ func (s *Store) Introspections() map[Answers]uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.answers)
+}
+
+// Enrichments counts what servers that are asked more of callers have answered since the Store was made: ok, refused where one
+// disowned the token, or failed for no answer that could be used.
+func (s *Store) Enrichments() map[Answers]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.more)
 }
 
 // remote returns the remote key set of that source, which is fetched from now on if Run runs.

@@ -30,6 +30,9 @@ func (p *jwtProvider) authenticate(ctx context.Context, noWait bool, t *token, f
 		return nil, err
 	}
 	entry := cacheKey{provider: p.digest, generation: generation, credential: digest}
+	if p.enrichment != nil {
+		return p.enriched(ctx, noWait, t, from.tenant, key, entry)
+	}
 	return p.store.cache.verifyOnce(ctx, entry, func(now time.Time) (*verified, error) {
 		return p.verify(t, from.tenant, key, now)
 	})
@@ -45,6 +48,23 @@ func (p *jwtProvider) verify(t *token, tenant string, key *key, now time.Time) (
 		return nil, err
 	}
 	return p.accept(t.claims, t.issuer, tenant, v, t.size)
+}
+
+// enriched is authenticate from the key on, where a server is asked what it knows of the caller. It is not asked about a token that
+// is not good.
+func (p *jwtProvider) enriched(ctx context.Context, noWait bool, t *token, tenant string, key *key, entry cacheKey) (*policy.Principal, error) {
+	if err := key.verify(t); err != nil {
+		return nil, err
+	}
+	v, err := p.readTimes(t.claims, p.store.now())
+	if err != nil {
+		return nil, err
+	}
+	own, err := p.ownClaims(t.claims, t.issuer, tenant, v)
+	if err != nil {
+		return nil, err
+	}
+	return p.enrichment.join(ctx, noWait, entry, caller{principal: own, token: t.raw, rules: &p.claimRules, validity: v, size: t.size})
 }
 
 // ready makes sure that the issuer's keys are as new as the token needs them. A set that is not in force, and an unknown

@@ -132,6 +132,7 @@ var (
 	tableKeys   = prometheus.NewDesc("kasbah_api_key_store_keys", "API keys that were read from a database, those that are revoked or expired among them.", []string{"provider", "source"}, nil)
 	tableBroken = prometheus.NewDesc("kasbah_api_key_store_broken", "Rows of a database that are no API keys; each is logged, and refused.", []string{"provider", "source"}, nil)
 	tableRead   = prometheus.NewDesc("kasbah_api_key_store_last_read_timestamp_seconds", "When the API keys were last known to be as their database has them.", []string{"provider", "source"}, nil)
+	enriched    = prometheus.NewDesc("kasbah_enrichments_total", "Answers of servers that were asked more of a caller, by outcome: ok, refused, or failed.", []string{"provider", "outcome"}, nil)
 	ownTokens   = prometheus.NewDesc("kasbah_internal_tokens_total", "Tokens of our own for upstreams, by outcome: minted, reused, or failed.", []string{"outcome"}, nil)
 	proofs      = prometheus.NewDesc("kasbah_proofs_remembered", "Proofs of possession that were used and are remembered in memory, so that they are used once.", nil, nil)
 	doubted     = prometheus.NewDesc("kasbah_proofs_doubted_total", "Good proofs by what was wrong all the same: replayed, full where there was no room to remember them, or failed where the memory that replicas share gave no answer. All were refused, but those that failed with on_failure go_on.", []string{"cause"}, nil)
@@ -147,7 +148,7 @@ type keyCollector struct {
 
 // Describe implements prometheus.Collector.
 func (k *keyCollector) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, keptFailed, hits, misses, entries, asked, ownTokens, tableUp, tableKeys, tableBroken, tableRead, proofs, doubted, replayUp} {
+	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, keptFailed, hits, misses, entries, asked, enriched, ownTokens, tableUp, tableKeys, tableBroken, tableRead, proofs, doubted, replayUp} {
 		descriptions <- d
 	}
 }
@@ -194,6 +195,9 @@ func (k *keyCollector) Collect(collected chan<- prometheus.Metric) {
 	collected <- prometheus.MustNewConstMetric(misses, prometheus.CounterValue, float64(stats.Misses))
 	for answers, count := range k.store.Introspections() {
 		collected <- prometheus.MustNewConstMetric(asked, prometheus.CounterValue, float64(count), answers.Provider, answers.Outcome)
+	}
+	for answers, count := range k.store.Enrichments() {
+		collected <- prometheus.MustNewConstMetric(enriched, prometheus.CounterValue, float64(count), answers.Provider, answers.Outcome)
 	}
 	own := k.store.Minted()
 	for outcome, count := range map[string]uint64{"minted": own.Minted, "reused": own.Reused, "failed": own.Refused} {

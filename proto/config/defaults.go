@@ -31,6 +31,11 @@ func fillDefaults(c *configv1.Config) {
 		if introspection := provider.GetIntrospection(); introspection != nil {
 			fillIntrospection(introspection)
 		}
+		if enrich := provider.GetEnrich(); enrich != nil {
+			orDuration(&enrich.MaxAge, time.Minute)
+			orDuration(&enrich.Timeout, 2*time.Second)
+			orValue(&enrich.OnFailure, configv1.EnrichmentFailure_ENRICHMENT_FAILURE_REFUSE)
+		}
 		if forwarded := provider.GetClientCertificate().GetForwarded(); forwarded != nil {
 			orValue(&forwarded.Element, 1)
 		}

@@ -18,9 +18,10 @@ import (
 
 // undocumentable are the fields whose default is no value of the field.
 var undocumentable = map[string]bool{
-	"Provider.forward": true, // false
-	"Jwt.types":        true, // absence accepts a token without a type
-	"Enforcer.request": true, // depends on the model
+	"Provider.forward":             true, // false
+	"HttpClient.private_addresses": true, // false
+	"Jwt.types":                    true, // absence accepts a token without a type
+	"Enforcer.request":             true, // depends on the model
 }
 
 var (
@@ -92,7 +93,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		Replay:        &configv1.Replay{Redis: &configv1.Redis{}},
 		InternalToken: &configv1.InternalToken{},
 		Providers: []*configv1.Provider{
-			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{Proof: &configv1.Proof{Dpop: &configv1.Dpop{Nonce: &configv1.DpopNonce{}}}}}},
+			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{Proof: &configv1.Proof{Dpop: &configv1.Dpop{Nonce: &configv1.DpopNonce{}}}}}, Enrich: &configv1.Enrichment{}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{Store: &configv1.ApiKeyStore{Source: &configv1.ApiKeyStore_Postgres{Postgres: &configv1.ApiKeyPostgres{}}}}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{Store: &configv1.ApiKeyStore{Source: &configv1.ApiKeyStore_Sqlite{Sqlite: &configv1.ApiKeySqlite{}}}}}},

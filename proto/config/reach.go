@@ -56,6 +56,13 @@ func fetchedFrom(provider *configv1.Provider) []fetched {
 	if jwt := provider.GetJwt(); jwt != nil {
 		all = append(all, keysFrom(jwt.GetIssuer(), jwt.GetJwks(), len(jwt.GetSecrets()) > 0, "jwt")...)
 	}
+	if enrich := provider.GetEnrich(); enrich != nil { // a token goes there, or a secret
+		all = append(all, fetched{enrich.GetHttp().GetUrl(), []string{"enrich", "http", "url"}}, fetched{enrich.GetUserinfo().GetUrl(), []string{"enrich", "userinfo", "url"}})
+		if from := enrich.GetUserinfo(); from != nil && from.GetUrl() == "" && (provider.GetJwt().GetJwks() != nil || provider.GetIntrospection() != nil) {
+			issuer := provider.GetJwt().GetIssuer() + provider.GetIntrospection().GetIssuer() // one of the two
+			all = append(all, fetched{issuer, []string{"enrich", "userinfo"}})
+		}
+	}
 	if introspection := provider.GetIntrospection(); introspection != nil {
 		all = append(all, fetched{introspection.GetUrl(), []string{"introspection", "url"}})
 		if signed := introspection.GetSigned(); signed != nil {

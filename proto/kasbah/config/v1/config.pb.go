@@ -197,6 +197,59 @@ func (LogDecisions) EnumDescriptor() ([]byte, []int) {
 	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
+// EnrichmentFailure is what happens to callers of whom nobody says more.
+type EnrichmentFailure int32
+
+const (
+	// The default, refuse.
+	EnrichmentFailure_ENRICHMENT_FAILURE_UNSPECIFIED EnrichmentFailure = 0
+	// They are refused with 503.
+	EnrichmentFailure_ENRICHMENT_FAILURE_REFUSE EnrichmentFailure = 1
+	// They go on with what their token says; the server is asked again after 5 s.
+	EnrichmentFailure_ENRICHMENT_FAILURE_GO_ON EnrichmentFailure = 2
+)
+
+// Enum value maps for EnrichmentFailure.
+var (
+	EnrichmentFailure_name = map[int32]string{
+		0: "ENRICHMENT_FAILURE_UNSPECIFIED",
+		1: "ENRICHMENT_FAILURE_REFUSE",
+		2: "ENRICHMENT_FAILURE_GO_ON",
+	}
+	EnrichmentFailure_value = map[string]int32{
+		"ENRICHMENT_FAILURE_UNSPECIFIED": 0,
+		"ENRICHMENT_FAILURE_REFUSE":      1,
+		"ENRICHMENT_FAILURE_GO_ON":       2,
+	}
+)
+
+func (x EnrichmentFailure) Enum() *EnrichmentFailure {
+	p := new(EnrichmentFailure)
+	*p = x
+	return p
+}
+
+func (x EnrichmentFailure) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EnrichmentFailure) Descriptor() protoreflect.EnumDescriptor {
+	return file_kasbah_config_v1_config_proto_enumTypes[3].Descriptor()
+}
+
+func (EnrichmentFailure) Type() protoreflect.EnumType {
+	return &file_kasbah_config_v1_config_proto_enumTypes[3]
+}
+
+func (x EnrichmentFailure) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EnrichmentFailure.Descriptor instead.
+func (EnrichmentFailure) EnumDescriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
+}
+
 // ClientAuthentication is how we prove who we are to an authorization server.
 type ClientAuthentication int32
 
@@ -238,11 +291,11 @@ func (x ClientAuthentication) String() string {
 }
 
 func (ClientAuthentication) Descriptor() protoreflect.EnumDescriptor {
-	return file_kasbah_config_v1_config_proto_enumTypes[3].Descriptor()
+	return file_kasbah_config_v1_config_proto_enumTypes[4].Descriptor()
 }
 
 func (ClientAuthentication) Type() protoreflect.EnumType {
-	return &file_kasbah_config_v1_config_proto_enumTypes[3]
+	return &file_kasbah_config_v1_config_proto_enumTypes[4]
 }
 
 func (x ClientAuthentication) Number() protoreflect.EnumNumber {
@@ -251,7 +304,7 @@ func (x ClientAuthentication) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ClientAuthentication.Descriptor instead.
 func (ClientAuthentication) EnumDescriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 // CertificateName is a kind of name of a certificate.
@@ -307,11 +360,11 @@ func (x CertificateName) String() string {
 }
 
 func (CertificateName) Descriptor() protoreflect.EnumDescriptor {
-	return file_kasbah_config_v1_config_proto_enumTypes[4].Descriptor()
+	return file_kasbah_config_v1_config_proto_enumTypes[5].Descriptor()
 }
 
 func (CertificateName) Type() protoreflect.EnumType {
-	return &file_kasbah_config_v1_config_proto_enumTypes[4]
+	return &file_kasbah_config_v1_config_proto_enumTypes[5]
 }
 
 func (x CertificateName) Number() protoreflect.EnumNumber {
@@ -320,7 +373,7 @@ func (x CertificateName) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CertificateName.Descriptor instead.
 func (CertificateName) EnumDescriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 // Config is a whole configuration file.
@@ -951,7 +1004,9 @@ type Provider struct {
 	From []*Location `protobuf:"bytes,14,rep,name=from,proto3" json:"from,omitempty"`
 	// Whether the credential goes on to the upstream. Default: it is removed from the request. For `client_certificate`, it is
 	// the header x-forwarded-client-cert that goes on, from the hops that are trusted with it.
-	Forward       bool `protobuf:"varint,15,opt,name=forward,proto3" json:"forward,omitempty"`
+	Forward bool `protobuf:"varint,15,opt,name=forward,proto3" json:"forward,omitempty"`
+	// With `jwt` and `introspection`: a server that is asked what it knows of the caller.
+	Enrich        *Enrichment `protobuf:"bytes,20,opt,name=enrich,proto3" json:"enrich,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1057,6 +1112,13 @@ func (x *Provider) GetForward() bool {
 	return false
 }
 
+func (x *Provider) GetEnrich() *Enrichment {
+	if x != nil {
+		return x.Enrich
+	}
+	return nil
+}
+
 type isProvider_Kind interface {
 	isProvider_Kind()
 }
@@ -1089,6 +1151,225 @@ func (*Provider_Introspection) isProvider_Kind() {}
 
 func (*Provider_ClientCertificate) isProvider_Kind() {}
 
+// Enrichment asks a server about callers whose token is good. The members of its answer count as claims where the token has
+// none of that name: for `principal`, for `conditions` and in expressions, but for `id`, `audiences` and `claims` the token alone
+// counts. Names by which a token says what it is good for, such as `exp`, `aud`, `jti`, `acr` or `cnf`, are never taken from an answer.
+type Enrichment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who is asked.
+	//
+	// Types that are valid to be assigned to Source:
+	//
+	//	*Enrichment_Userinfo
+	//	*Enrichment_Http
+	Source isEnrichment_Source `protobuf_oneof:"source"`
+	// How long an answer is believed, if the token does not end before. Default 1m.
+	MaxAge *durationpb.Duration `protobuf:"bytes,3,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	// How long an answer is waited for. Default 2s.
+	Timeout *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// What happens where there is no answer that can be read. Default refuse.
+	OnFailure     EnrichmentFailure `protobuf:"varint,5,opt,name=on_failure,json=onFailure,proto3,enum=kasbah.config.v1.EnrichmentFailure" json:"on_failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Enrichment) Reset() {
+	*x = Enrichment{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Enrichment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Enrichment) ProtoMessage() {}
+
+func (x *Enrichment) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Enrichment.ProtoReflect.Descriptor instead.
+func (*Enrichment) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Enrichment) GetSource() isEnrichment_Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *Enrichment) GetUserinfo() *UserInfo {
+	if x != nil {
+		if x, ok := x.Source.(*Enrichment_Userinfo); ok {
+			return x.Userinfo
+		}
+	}
+	return nil
+}
+
+func (x *Enrichment) GetHttp() *EnrichmentService {
+	if x != nil {
+		if x, ok := x.Source.(*Enrichment_Http); ok {
+			return x.Http
+		}
+	}
+	return nil
+}
+
+func (x *Enrichment) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
+func (x *Enrichment) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *Enrichment) GetOnFailure() EnrichmentFailure {
+	if x != nil {
+		return x.OnFailure
+	}
+	return EnrichmentFailure_ENRICHMENT_FAILURE_UNSPECIFIED
+}
+
+type isEnrichment_Source interface {
+	isEnrichment_Source()
+}
+
+type Enrichment_Userinfo struct {
+	// The issuer's UserInfo endpoint, with the caller's token.
+	Userinfo *UserInfo `protobuf:"bytes,1,opt,name=userinfo,proto3,oneof"`
+}
+
+type Enrichment_Http struct {
+	// A service of your own, with the principal's id.
+	Http *EnrichmentService `protobuf:"bytes,2,opt,name=http,proto3,oneof"`
+}
+
+func (*Enrichment_Userinfo) isEnrichment_Source() {}
+
+func (*Enrichment_Http) isEnrichment_Source() {}
+
+// UserInfo is the endpoint of OpenID Connect Core 1.0, section 5.3. Its answer is JSON, and its `sub` must be the token's. Where
+// it says that the token is not good (401), the caller is refused.
+type UserInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it is. Absent: `userinfo_endpoint` of the discovery document of `issuer`.
+	Url           string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserInfo) Reset() {
+	*x = UserInfo{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserInfo) ProtoMessage() {}
+
+func (x *UserInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserInfo.ProtoReflect.Descriptor instead.
+func (*UserInfo) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *UserInfo) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+// EnrichmentService is asked with a POST of {"id", "subject", "provider", "issuer", "tenant"} in JSON, and answers 200 and a JSON
+// object of no more than 64 KiB.
+type EnrichmentService struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it is.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// What it knows us by, in the Authorization header behind "Bearer".
+	Secret        *Secret `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnrichmentService) Reset() {
+	*x = EnrichmentService{}
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnrichmentService) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnrichmentService) ProtoMessage() {}
+
+func (x *EnrichmentService) ProtoReflect() protoreflect.Message {
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnrichmentService.ProtoReflect.Descriptor instead.
+func (*EnrichmentService) Descriptor() ([]byte, []int) {
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *EnrichmentService) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *EnrichmentService) GetSecret() *Secret {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
 // Location is one place of a request where a credential may be.
 type Location struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1109,7 +1390,7 @@ type Location struct {
 
 func (x *Location) Reset() {
 	*x = Location{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1402,7 @@ func (x *Location) String() string {
 func (*Location) ProtoMessage() {}
 
 func (x *Location) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1415,7 @@ func (x *Location) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Location.ProtoReflect.Descriptor instead.
 func (*Location) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Location) GetPlace() isLocation_Place {
@@ -1266,7 +1547,7 @@ type Jwt struct {
 
 func (x *Jwt) Reset() {
 	*x = Jwt{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1559,7 @@ func (x *Jwt) String() string {
 func (*Jwt) ProtoMessage() {}
 
 func (x *Jwt) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1572,7 @@ func (x *Jwt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwt.ProtoReflect.Descriptor instead.
 func (*Jwt) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Jwt) GetIssuer() string {
@@ -1413,7 +1694,7 @@ type RequiredClaim struct {
 
 func (x *RequiredClaim) Reset() {
 	*x = RequiredClaim{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1706,7 @@ func (x *RequiredClaim) String() string {
 func (*RequiredClaim) ProtoMessage() {}
 
 func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1719,7 @@ func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequiredClaim.ProtoReflect.Descriptor instead.
 func (*RequiredClaim) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RequiredClaim) GetPath() string {
@@ -1470,7 +1751,7 @@ type SharedSecret struct {
 
 func (x *SharedSecret) Reset() {
 	*x = SharedSecret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1763,7 @@ func (x *SharedSecret) String() string {
 func (*SharedSecret) ProtoMessage() {}
 
 func (x *SharedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1776,7 @@ func (x *SharedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SharedSecret.ProtoReflect.Descriptor instead.
 func (*SharedSecret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SharedSecret) GetId() string {
@@ -1534,7 +1815,7 @@ type DecryptionKey struct {
 
 func (x *DecryptionKey) Reset() {
 	*x = DecryptionKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +1827,7 @@ func (x *DecryptionKey) String() string {
 func (*DecryptionKey) ProtoMessage() {}
 
 func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +1840,7 @@ func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecryptionKey.ProtoReflect.Descriptor instead.
 func (*DecryptionKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DecryptionKey) GetId() string {
@@ -1602,7 +1883,7 @@ type PrincipalClaims struct {
 
 func (x *PrincipalClaims) Reset() {
 	*x = PrincipalClaims{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1895,7 @@ func (x *PrincipalClaims) String() string {
 func (*PrincipalClaims) ProtoMessage() {}
 
 func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1908,7 @@ func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrincipalClaims.ProtoReflect.Descriptor instead.
 func (*PrincipalClaims) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PrincipalClaims) GetId() string {
@@ -1706,7 +1987,7 @@ type Introspection struct {
 
 func (x *Introspection) Reset() {
 	*x = Introspection{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1999,7 @@ func (x *Introspection) String() string {
 func (*Introspection) ProtoMessage() {}
 
 func (x *Introspection) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +2012,7 @@ func (x *Introspection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Introspection.ProtoReflect.Descriptor instead.
 func (*Introspection) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Introspection) GetUrl() string {
@@ -1875,7 +2156,7 @@ type SignedAnswers struct {
 
 func (x *SignedAnswers) Reset() {
 	*x = SignedAnswers{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2168,7 @@ func (x *SignedAnswers) String() string {
 func (*SignedAnswers) ProtoMessage() {}
 
 func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2181,7 @@ func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedAnswers.ProtoReflect.Descriptor instead.
 func (*SignedAnswers) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SignedAnswers) GetIssuer() string {
@@ -1967,7 +2248,7 @@ type ClientCertificate struct {
 
 func (x *ClientCertificate) Reset() {
 	*x = ClientCertificate{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2260,7 @@ func (x *ClientCertificate) String() string {
 func (*ClientCertificate) ProtoMessage() {}
 
 func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2273,7 @@ func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCertificate.ProtoReflect.Descriptor instead.
 func (*ClientCertificate) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ClientCertificate) GetCaFile() string {
@@ -2085,7 +2366,7 @@ type ForwardedCertificate struct {
 
 func (x *ForwardedCertificate) Reset() {
 	*x = ForwardedCertificate{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2378,7 @@ func (x *ForwardedCertificate) String() string {
 func (*ForwardedCertificate) ProtoMessage() {}
 
 func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2391,7 @@ func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedCertificate.ProtoReflect.Descriptor instead.
 func (*ForwardedCertificate) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ForwardedCertificate) GetAddresses() []string {
@@ -2150,7 +2431,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2162,7 +2443,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2175,7 +2456,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApiKey) GetHeader() string {
@@ -2219,7 +2500,7 @@ type ApiKeyStore struct {
 
 func (x *ApiKeyStore) Reset() {
 	*x = ApiKeyStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2512,7 @@ func (x *ApiKeyStore) String() string {
 func (*ApiKeyStore) ProtoMessage() {}
 
 func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2525,7 @@ func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyStore.ProtoReflect.Descriptor instead.
 func (*ApiKeyStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ApiKeyStore) GetSource() isApiKeyStore_Source {
@@ -2329,7 +2610,7 @@ type ApiKeyPostgres struct {
 
 func (x *ApiKeyPostgres) Reset() {
 	*x = ApiKeyPostgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2622,7 @@ func (x *ApiKeyPostgres) String() string {
 func (*ApiKeyPostgres) ProtoMessage() {}
 
 func (x *ApiKeyPostgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2635,7 @@ func (x *ApiKeyPostgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyPostgres.ProtoReflect.Descriptor instead.
 func (*ApiKeyPostgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ApiKeyPostgres) GetUrl() *Secret {
@@ -2393,7 +2674,7 @@ type ApiKeySqlite struct {
 
 func (x *ApiKeySqlite) Reset() {
 	*x = ApiKeySqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2686,7 @@ func (x *ApiKeySqlite) String() string {
 func (*ApiKeySqlite) ProtoMessage() {}
 
 func (x *ApiKeySqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2699,7 @@ func (x *ApiKeySqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeySqlite.ProtoReflect.Descriptor instead.
 func (*ApiKeySqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApiKeySqlite) GetPath() string {
@@ -2459,7 +2740,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2752,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2765,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -2576,7 +2857,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2588,7 +2869,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2601,7 +2882,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Enforcer) GetName() string {
@@ -2677,7 +2958,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2970,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2983,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Context) GetRequest() string {
@@ -2751,7 +3032,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2763,7 +3044,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2776,7 +3057,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -2871,7 +3152,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2883,7 +3164,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2896,7 +3177,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -2935,7 +3216,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2947,7 +3228,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2960,7 +3241,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -3000,7 +3281,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3012,7 +3293,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3025,7 +3306,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -3120,7 +3401,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3132,7 +3413,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3145,7 +3426,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Route) GetName() string {
@@ -3282,7 +3563,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3294,7 +3575,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3307,7 +3588,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -3348,7 +3629,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3360,7 +3641,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3373,7 +3654,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Match) GetHost() string {
@@ -3460,7 +3741,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xcd\b\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xea\v\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
 	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
@@ -3470,11 +3751,28 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06client\x18\r \x01(\v2\x1c.kasbah.config.v1.HttpClientR\x06client\x128\n" +
 	"\x04from\x18\x0e \x03(\v2\x1a.kasbah.config.v1.LocationB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x04from\x12\x18\n" +
-	"\aforward\x18\x0f \x01(\bR\aforward:\xed\x04\xbaH\xe9\x04\x1a\x92\x01\n" +
+	"\aforward\x18\x0f \x01(\bR\aforward\x124\n" +
+	"\x06enrich\x18\x14 \x01(\v2\x1c.kasbah.config.v1.EnrichmentR\x06enrich:\xd4\a\xbaH\xd0\a\x1a\xe4\x02\n" +
+	"\x0fprovider.enrich\x12wenrich goes with jwt or introspection, and userinfo not with encrypted tokens, nor without url where no issuer is named\x1a\xd7\x01!has(this.enrich) || (has(this.jwt) || has(this.introspection)) && (!has(this.enrich.userinfo) || (has(this.jwt) ? size(this.jwt.decryption) == 0 : this.enrich.userinfo.url != '' || this.introspection.issuer != ''))\x1a\x92\x01\n" +
 	"\rprovider.from\x128say where the key is in from alone, and leave out header\x1aGsize(this.from) == 0 || !has(this.api_key) || this.api_key.header == ''\x1a\xda\x01\n" +
 	"\x1bprovider.client_certificate\x12Ga client certificate has no from, and forward goes with forwarded alone\x1ar!has(this.client_certificate) || size(this.from) == 0 && (!this.forward || has(this.client_certificate.forwarded))\x1a\xf4\x01\n" +
 	"\rprovider.dpop\x12Pa token with a proof stands behind the scheme DPoP; name that place in from, too\x1a\x90\x01size(this.from) == 0 || !has(this.jwt.proof.dpop) && !has(this.introspection.proof.dpop) || this.from.exists(f, f.scheme.lowerAscii() == 'dpop')B\r\n" +
-	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xc6\x03\n" +
+	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xe6\x02\n" +
+	"\n" +
+	"Enrichment\x128\n" +
+	"\buserinfo\x18\x01 \x01(\v2\x1a.kasbah.config.v1.UserInfoH\x00R\buserinfo\x129\n" +
+	"\x04http\x18\x02 \x01(\v2#.kasbah.config.v1.EnrichmentServiceH\x00R\x04http\x12A\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c*\x00R\x06maxAge\x12A\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<*\x00R\atimeout\x12L\n" +
+	"\n" +
+	"on_failure\x18\x05 \x01(\x0e2#.kasbah.config.v1.EnrichmentFailureB\b\xbaH\x05\x82\x01\x02\x10\x01R\tonFailureB\x0f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01\"?\n" +
+	"\bUserInfo\x123\n" +
+	"\x03url\x18\x01 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^https?://[^/?#]+[^#]*$R\x03url\"w\n" +
+	"\x11EnrichmentService\x120\n" +
+	"\x03url\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^https?://[^/?#]+[^#]*$R\x03url\x120\n" +
+	"\x06secret\x18\x02 \x01(\v2\x18.kasbah.config.v1.SecretR\x06secret\"\xc6\x03\n" +
 	"\bLocation\x12@\n" +
 	"\x06header\x18\x01 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x06header\x12@\n" +
 	"\x06cookie\x18\x02 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x06cookie\x123\n" +
@@ -3709,7 +4007,11 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x19LOG_DECISIONS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LOG_DECISIONS_NONE\x10\x01\x12\x18\n" +
 	"\x14LOG_DECISIONS_DENIED\x10\x02\x12\x15\n" +
-	"\x11LOG_DECISIONS_ALL\x10\x03*\xa9\x01\n" +
+	"\x11LOG_DECISIONS_ALL\x10\x03*t\n" +
+	"\x11EnrichmentFailure\x12\"\n" +
+	"\x1eENRICHMENT_FAILURE_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19ENRICHMENT_FAILURE_REFUSE\x10\x01\x12\x1c\n" +
+	"\x18ENRICHMENT_FAILURE_GO_ON\x10\x02*\xa9\x01\n" +
 	"\x14ClientAuthentication\x12%\n" +
 	"!CLIENT_AUTHENTICATION_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bCLIENT_AUTHENTICATION_BASIC\x10\x01\x12\x1e\n" +
@@ -3736,143 +4038,154 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_kasbah_config_v1_config_proto_rawDescData
 }
 
-var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),                // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),               // 1: kasbah.config.v1.LogFormat
 	(LogDecisions)(0),            // 2: kasbah.config.v1.LogDecisions
-	(ClientAuthentication)(0),    // 3: kasbah.config.v1.ClientAuthentication
-	(CertificateName)(0),         // 4: kasbah.config.v1.CertificateName
-	(*Config)(nil),               // 5: kasbah.config.v1.Config
-	(*RevocationStore)(nil),      // 6: kasbah.config.v1.RevocationStore
-	(*Server)(nil),               // 7: kasbah.config.v1.Server
-	(*Tls)(nil),                  // 8: kasbah.config.v1.Tls
-	(*Connection)(nil),           // 9: kasbah.config.v1.Connection
-	(*Log)(nil),                  // 10: kasbah.config.v1.Log
-	(*CredentialCache)(nil),      // 11: kasbah.config.v1.CredentialCache
-	(*Provider)(nil),             // 12: kasbah.config.v1.Provider
-	(*Location)(nil),             // 13: kasbah.config.v1.Location
-	(*Jwt)(nil),                  // 14: kasbah.config.v1.Jwt
-	(*RequiredClaim)(nil),        // 15: kasbah.config.v1.RequiredClaim
-	(*SharedSecret)(nil),         // 16: kasbah.config.v1.SharedSecret
-	(*DecryptionKey)(nil),        // 17: kasbah.config.v1.DecryptionKey
-	(*PrincipalClaims)(nil),      // 18: kasbah.config.v1.PrincipalClaims
-	(*Introspection)(nil),        // 19: kasbah.config.v1.Introspection
-	(*SignedAnswers)(nil),        // 20: kasbah.config.v1.SignedAnswers
-	(*ClientCertificate)(nil),    // 21: kasbah.config.v1.ClientCertificate
-	(*ForwardedCertificate)(nil), // 22: kasbah.config.v1.ForwardedCertificate
-	(*ApiKey)(nil),               // 23: kasbah.config.v1.ApiKey
-	(*ApiKeyStore)(nil),          // 24: kasbah.config.v1.ApiKeyStore
-	(*ApiKeyPostgres)(nil),       // 25: kasbah.config.v1.ApiKeyPostgres
-	(*ApiKeySqlite)(nil),         // 26: kasbah.config.v1.ApiKeySqlite
-	(*Jwks)(nil),                 // 27: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),             // 28: kasbah.config.v1.Enforcer
-	(*Context)(nil),              // 29: kasbah.config.v1.Context
-	(*Policy)(nil),               // 30: kasbah.config.v1.Policy
-	(*Postgres)(nil),             // 31: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),               // 32: kasbah.config.v1.Sqlite
-	(*Source)(nil),               // 33: kasbah.config.v1.Source
-	(*Route)(nil),                // 34: kasbah.config.v1.Route
-	(*StepUp)(nil),               // 35: kasbah.config.v1.StepUp
-	(*Match)(nil),                // 36: kasbah.config.v1.Match
-	nil,                          // 37: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                          // 38: kasbah.config.v1.Route.HeadersEntry
-	nil,                          // 39: kasbah.config.v1.Route.QueryEntry
-	nil,                          // 40: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*Replay)(nil),               // 41: kasbah.config.v1.Replay
-	(*InternalToken)(nil),        // 42: kasbah.config.v1.InternalToken
-	(*Schema)(nil),               // 43: kasbah.config.v1.Schema
-	(*KeySets)(nil),              // 44: kasbah.config.v1.KeySets
-	(*durationpb.Duration)(nil),  // 45: google.protobuf.Duration
-	(*HttpClient)(nil),           // 46: kasbah.config.v1.HttpClient
-	(*Proof)(nil),                // 47: kasbah.config.v1.Proof
-	(*Secret)(nil),               // 48: kasbah.config.v1.Secret
-	(*Body)(nil),                 // 49: kasbah.config.v1.Body
-	(*Rule)(nil),                 // 50: kasbah.config.v1.Rule
+	(EnrichmentFailure)(0),       // 3: kasbah.config.v1.EnrichmentFailure
+	(ClientAuthentication)(0),    // 4: kasbah.config.v1.ClientAuthentication
+	(CertificateName)(0),         // 5: kasbah.config.v1.CertificateName
+	(*Config)(nil),               // 6: kasbah.config.v1.Config
+	(*RevocationStore)(nil),      // 7: kasbah.config.v1.RevocationStore
+	(*Server)(nil),               // 8: kasbah.config.v1.Server
+	(*Tls)(nil),                  // 9: kasbah.config.v1.Tls
+	(*Connection)(nil),           // 10: kasbah.config.v1.Connection
+	(*Log)(nil),                  // 11: kasbah.config.v1.Log
+	(*CredentialCache)(nil),      // 12: kasbah.config.v1.CredentialCache
+	(*Provider)(nil),             // 13: kasbah.config.v1.Provider
+	(*Enrichment)(nil),           // 14: kasbah.config.v1.Enrichment
+	(*UserInfo)(nil),             // 15: kasbah.config.v1.UserInfo
+	(*EnrichmentService)(nil),    // 16: kasbah.config.v1.EnrichmentService
+	(*Location)(nil),             // 17: kasbah.config.v1.Location
+	(*Jwt)(nil),                  // 18: kasbah.config.v1.Jwt
+	(*RequiredClaim)(nil),        // 19: kasbah.config.v1.RequiredClaim
+	(*SharedSecret)(nil),         // 20: kasbah.config.v1.SharedSecret
+	(*DecryptionKey)(nil),        // 21: kasbah.config.v1.DecryptionKey
+	(*PrincipalClaims)(nil),      // 22: kasbah.config.v1.PrincipalClaims
+	(*Introspection)(nil),        // 23: kasbah.config.v1.Introspection
+	(*SignedAnswers)(nil),        // 24: kasbah.config.v1.SignedAnswers
+	(*ClientCertificate)(nil),    // 25: kasbah.config.v1.ClientCertificate
+	(*ForwardedCertificate)(nil), // 26: kasbah.config.v1.ForwardedCertificate
+	(*ApiKey)(nil),               // 27: kasbah.config.v1.ApiKey
+	(*ApiKeyStore)(nil),          // 28: kasbah.config.v1.ApiKeyStore
+	(*ApiKeyPostgres)(nil),       // 29: kasbah.config.v1.ApiKeyPostgres
+	(*ApiKeySqlite)(nil),         // 30: kasbah.config.v1.ApiKeySqlite
+	(*Jwks)(nil),                 // 31: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),             // 32: kasbah.config.v1.Enforcer
+	(*Context)(nil),              // 33: kasbah.config.v1.Context
+	(*Policy)(nil),               // 34: kasbah.config.v1.Policy
+	(*Postgres)(nil),             // 35: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),               // 36: kasbah.config.v1.Sqlite
+	(*Source)(nil),               // 37: kasbah.config.v1.Source
+	(*Route)(nil),                // 38: kasbah.config.v1.Route
+	(*StepUp)(nil),               // 39: kasbah.config.v1.StepUp
+	(*Match)(nil),                // 40: kasbah.config.v1.Match
+	nil,                          // 41: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                          // 42: kasbah.config.v1.Route.HeadersEntry
+	nil,                          // 43: kasbah.config.v1.Route.QueryEntry
+	nil,                          // 44: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*Replay)(nil),               // 45: kasbah.config.v1.Replay
+	(*InternalToken)(nil),        // 46: kasbah.config.v1.InternalToken
+	(*Schema)(nil),               // 47: kasbah.config.v1.Schema
+	(*KeySets)(nil),              // 48: kasbah.config.v1.KeySets
+	(*durationpb.Duration)(nil),  // 49: google.protobuf.Duration
+	(*HttpClient)(nil),           // 50: kasbah.config.v1.HttpClient
+	(*Secret)(nil),               // 51: kasbah.config.v1.Secret
+	(*Proof)(nil),                // 52: kasbah.config.v1.Proof
+	(*Body)(nil),                 // 53: kasbah.config.v1.Body
+	(*Rule)(nil),                 // 54: kasbah.config.v1.Rule
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
-	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
-	12, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	28, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	34, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
-	6,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
-	41, // 5: kasbah.config.v1.Config.replay:type_name -> kasbah.config.v1.Replay
-	42, // 6: kasbah.config.v1.Config.internal_token:type_name -> kasbah.config.v1.InternalToken
-	43, // 7: kasbah.config.v1.Config.schemas:type_name -> kasbah.config.v1.Schema
-	44, // 8: kasbah.config.v1.Config.key_sets:type_name -> kasbah.config.v1.KeySets
-	8,  // 9: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	45, // 10: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	45, // 11: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	9,  // 12: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	45, // 13: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	10, // 14: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	11, // 15: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	45, // 16: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	45, // 17: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	8,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
+	13, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
+	32, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	38, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	7,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
+	45, // 5: kasbah.config.v1.Config.replay:type_name -> kasbah.config.v1.Replay
+	46, // 6: kasbah.config.v1.Config.internal_token:type_name -> kasbah.config.v1.InternalToken
+	47, // 7: kasbah.config.v1.Config.schemas:type_name -> kasbah.config.v1.Schema
+	48, // 8: kasbah.config.v1.Config.key_sets:type_name -> kasbah.config.v1.KeySets
+	9,  // 9: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	49, // 10: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	49, // 11: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	10, // 12: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	49, // 13: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	11, // 14: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	12, // 15: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	49, // 16: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	49, // 17: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 18: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 19: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 20: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	45, // 21: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	14, // 22: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	23, // 23: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	19, // 24: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	21, // 25: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	46, // 26: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
-	13, // 27: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	27, // 28: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	45, // 29: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	45, // 30: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	18, // 31: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 32: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	16, // 33: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	17, // 34: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	47, // 35: kasbah.config.v1.Jwt.proof:type_name -> kasbah.config.v1.Proof
-	48, // 36: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	48, // 37: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 38: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	48, // 39: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	48, // 40: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	45, // 41: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	45, // 42: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	45, // 43: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	45, // 44: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	18, // 45: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 46: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 47: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	47, // 48: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
-	27, // 49: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 50: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	22, // 51: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	24, // 52: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 53: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	26, // 54: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	45, // 55: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	48, // 56: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	45, // 57: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	45, // 58: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	33, // 59: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	30, // 60: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	37, // 61: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	29, // 62: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	31, // 63: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	32, // 64: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	48, // 65: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	45, // 66: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	45, // 67: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	36, // 68: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	38, // 69: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	39, // 70: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	40, // 71: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	35, // 72: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	49, // 73: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
-	50, // 74: kasbah.config.v1.Route.rules:type_name -> kasbah.config.v1.Rule
-	45, // 75: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	76, // [76:76] is the sub-list for method output_type
-	76, // [76:76] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	49, // 21: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	18, // 22: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	27, // 23: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	23, // 24: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	25, // 25: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	50, // 26: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
+	17, // 27: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	14, // 28: kasbah.config.v1.Provider.enrich:type_name -> kasbah.config.v1.Enrichment
+	15, // 29: kasbah.config.v1.Enrichment.userinfo:type_name -> kasbah.config.v1.UserInfo
+	16, // 30: kasbah.config.v1.Enrichment.http:type_name -> kasbah.config.v1.EnrichmentService
+	49, // 31: kasbah.config.v1.Enrichment.max_age:type_name -> google.protobuf.Duration
+	49, // 32: kasbah.config.v1.Enrichment.timeout:type_name -> google.protobuf.Duration
+	3,  // 33: kasbah.config.v1.Enrichment.on_failure:type_name -> kasbah.config.v1.EnrichmentFailure
+	51, // 34: kasbah.config.v1.EnrichmentService.secret:type_name -> kasbah.config.v1.Secret
+	31, // 35: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	49, // 36: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	49, // 37: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	22, // 38: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	19, // 39: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 40: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	21, // 41: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	52, // 42: kasbah.config.v1.Jwt.proof:type_name -> kasbah.config.v1.Proof
+	51, // 43: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	51, // 44: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	4,  // 45: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	51, // 46: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	51, // 47: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	49, // 48: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	49, // 49: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	49, // 50: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	49, // 51: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	22, // 52: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	19, // 53: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	24, // 54: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	52, // 55: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
+	31, // 56: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	5,  // 57: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	26, // 58: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	28, // 59: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	29, // 60: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	30, // 61: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	49, // 62: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	51, // 63: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	49, // 64: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	49, // 65: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	37, // 66: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	34, // 67: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	41, // 68: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	33, // 69: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	35, // 70: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	36, // 71: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	51, // 72: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	49, // 73: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	49, // 74: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	40, // 75: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	42, // 76: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	43, // 77: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	44, // 78: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	39, // 79: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	53, // 80: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
+	54, // 81: kasbah.config.v1.Route.rules:type_name -> kasbah.config.v1.Rule
+	49, // 82: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	83, // [83:83] is the sub-list for method output_type
+	83, // [83:83] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3897,28 +4210,32 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Provider_ClientCertificate)(nil),
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{
+		(*Enrichment_Userinfo)(nil),
+		(*Enrichment_Http)(nil),
+	}
+	file_kasbah_config_v1_config_proto_msgTypes[11].OneofWrappers = []any{
 		(*Location_Header)(nil),
 		(*Location_Cookie)(nil),
 		(*Location_Query)(nil),
 		(*Location_WebsocketProtocol)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{
 		(*ApiKeyStore_File)(nil),
 		(*ApiKeyStore_Postgres)(nil),
 		(*ApiKeyStore_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[25].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[25].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[28].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[28].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[31].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -3927,8 +4244,8 @@ func file_kasbah_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   36,
+			NumEnums:      6,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
