@@ -127,8 +127,11 @@ func TestNoToken(t *testing.T) {
 		}
 	}
 	for _, p := range []*policy.Principal{
-		{ID: "faulty", Provider: "corp"}, {ID: "\xff", Provider: "corp"}, {ID: "a", Provider: "corp", Roles: []string{"\xc0"}},
-		{ID: "a", Provider: "corp", Tenant: "\xff"}, {ID: "a", Provider: "corp", Claims: map[string]any{"azp": "\xff"}},
+		{ID: "faulty", Provider: "corp"},
+		{ID: "\xff", Provider: "corp"},
+		{ID: "a", Provider: "corp", Roles: []string{"\xc0"}},
+		{ID: "a", Provider: "corp", Tenant: "\xff"},
+		{ID: "a", Provider: "corp", Claims: map[string]any{"azp": "\xff"}},
 	} {
 		if token, ok, err := m.Token(p, nil); token != "" || ok || err == nil {
 			t.Errorf("%+v: %q, %v, %v", p, token, ok, err)

@@ -82,7 +82,7 @@ func TestReadRefuses(t *testing.T) {
 	for _, member := range fresh() {
 		secrets = append(secrets, member.(map[string]any)["d"].(string))
 	}
-	weak, _ := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // that is what must be refused
+	weak, _ := rsa.GenerateKey(rand.Reader, 1024)
 	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	foreign := func(private crypto.Signer, algorithm string) func() any {
 		return func() any {
