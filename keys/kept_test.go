@@ -138,6 +138,24 @@ func TestKeysEndAtMaxAge(t *testing.T) {
 	}
 }
 
+// A set that is too old is asked for by the request that needs it, as one that was never fetched.
+func TestRequestBringsOldKeysBack(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.restart(keys.KeySetOptions{MaxAge: 2 * time.Hour})
+		w.run()
+		w.network.serve(nil)
+		time.Sleep(2 * time.Hour)
+		for count := w.fetches(); w.fetches() == count; synctest.Wait() {
+			time.Sleep(100 * time.Millisecond)
+		}
+		w.network.serve(w.issuer)
+		time.Sleep(6 * time.Second) // the next attempt is due 15 s after the last at the earliest
+		if got := w.reason(w.issuer.Token(keystest.Claims{})); got != policy.NoReason {
+			t.Errorf("a good token: %v", got)
+		}
+	})
+}
+
 func TestKeptFilesThatAreNotUsed(t *testing.T) {
 	change := func(change func(map[string]any)) func(*testing.T, string) {
 		return func(t *testing.T, file string) {
