@@ -40,7 +40,7 @@ type presented struct {
 	at  *location
 }
 
-func (s *presented) hold(ctx context.Context, p *Provider, principal *policy.Principal) error {
+func (s presented) hold(ctx context.Context, p *Provider, principal *policy.Principal) error {
 	return p.possession.hold(ctx, s.req, s.raw, s.at, principal.Claims)
 }
 
@@ -59,7 +59,7 @@ func (b *bearers) authenticate(ctx context.Context, req *policy.Request) (*polic
 }
 
 func (b *bearers) accept(ctx context.Context, req *policy.Request, raw string, at *location) (*policy.Principal, *Provider, error) {
-	shown := &presented{req, raw, at}
+	shown := presented{req, raw, at}
 	digest := credentialDigest(sha256.Sum256(unsafe.Slice(unsafe.StringData(raw), len(raw)))) //nolint:gosec // only read; a copy would cost as much as the hash
 	for _, p := range b.providers {
 		principal, ok := p.jwt.cached(digest)
@@ -87,7 +87,7 @@ func (b *bearers) accept(ctx context.Context, req *policy.Request, raw string, a
 }
 
 // decrypt verifies what is inside of an encrypted token, for the provider alone whose key opened it.
-func (b *bearers) decrypt(ctx context.Context, shown *presented, digest credentialDigest) (*policy.Principal, *Provider, error) {
+func (b *bearers) decrypt(ctx context.Context, shown presented, digest credentialDigest) (*policy.Principal, *Provider, error) {
 	fault := error(errDecryptionKey)
 	for _, p := range b.providers {
 		if len(p.jwt.decryption) == 0 {
@@ -107,7 +107,7 @@ func (b *bearers) decrypt(ctx context.Context, shown *presented, digest credenti
 }
 
 // verify asks the providers that have the token's issuer, of those that are eligible.
-func (b *bearers) verify(ctx context.Context, shown *presented, t *token, digest credentialDigest, eligible func(*Provider) bool) (*policy.Principal, *Provider, error) {
+func (b *bearers) verify(ctx context.Context, shown presented, t *token, digest credentialDigest, eligible func(*Provider) bool) (*policy.Principal, *Provider, error) {
 	best, bestRank := errIssuer, -1
 	var unavailable error
 	for _, p := range b.providers {

@@ -24,15 +24,18 @@ func readConfirmation(claims map[string]any) (confirmation, error) {
 		return to, fmt.Errorf("%w: it is no object, or empty", errConfirmation)
 	}
 	for name, value := range members {
-		member := map[string]*string{"jkt": &to.key, "x5t#S256": &to.certificate}[name]
-		if member == nil {
-			return to, fmt.Errorf("%w: a member of it is none of jkt and x5t#S256", errConfirmation)
-		}
 		text, _ := value.(string)
 		if len(text) != base64.RawURLEncoding.EncodedLen(sha256.Size) || !canonical(text) {
 			return to, fmt.Errorf("%w: a member of it is no SHA-256 in base64url", errConfirmation)
 		}
-		*member = text
+		switch name {
+		case "jkt":
+			to.key = text
+		case "x5t#S256":
+			to.certificate = text
+		default:
+			return to, fmt.Errorf("%w: a member of it is none of jkt and x5t#S256", errConfirmation)
+		}
 	}
 	// What an introspection server says of a token's kind (RFC 9449, section 6.2).
 	if kind, _ := claims["token_type"].(string); strings.EqualFold(kind, schemeDPoP) && to.key == "" {

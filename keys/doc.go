@@ -20,6 +20,9 @@
 // Where a provider says so, a server is asked what it knows of the caller of a good token (enrichment.go, enrich.go). What it says adds to the
 // claims, and takes the place of none.
 //
+// A token that is bound to a key or a certificate is then held to its caller, at each request (possession.go, confirmation.go): by a
+// proof (proof.go) that nobody has used before (replay.go), or by the certificate of Envoy's connection.
+//
 // An API key is looked at by its form and checksum (apikey.go), then by its id, its secret's hash, its times and the
 // caller's address (apikeys.go).
 //
@@ -34,8 +37,8 @@
 //
 // What this package guarantees:
 //
-//   - The token's header chooses a key and nothing else. `jku`, `x5u`, `jwk` and `x5c` are ignored, `crit`
-//     and `b64` are refusals, and no connection is ever made to an address that a token names.
+//   - The token's header chooses a key and nothing else. `jku`, `x5u`, `jwk` and `x5c` are ignored (a proof's `jwk` is what its
+//     token says that it must be), `crit` and `b64` are refusals, and no connection is ever made to an address that a token names.
 //   - A bad answer of an issuer never empties its key set; a key that the issuer removed stops verifying with
 //     the answer that no longer has it, for cached tokens too. While no answer comes the last good set is in force, across a restart
 //     too (kept.go), for a time that is bounded.

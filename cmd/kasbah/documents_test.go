@@ -31,10 +31,17 @@ func lintText(t *testing.T, text string, replaced ...string) (code int, findings
 		t.Fatalf("kasbah signing-keys create exits with %d", code)
 	}
 	authority := keystest.NewAuthority("clients", time.Now())
-	bank := readDocument(t, "../../proto/schema/testdata/bank.binpb")
-	for pair := append(replaced, "bank.binpb", bank, "clients.pem", string(authority.PEM()), "clients.crl", string(authority.Revoke(nil)), "partner.pem", string(authority.PEM()), "cluster-ca.pem", string(authority.PEM()),
-		"kasbah.yaml", text, "batch-secret", strings.Repeat("secret", 8), "client-secret", "s3cret", "revoked.yaml", "revoked:\n- {sub: mallory}\n"); len(pair) > 0; pair = pair[2:] {
-		if err := os.WriteFile(filepath.Join(folder, pair[0]), []byte(pair[1]), 0o600); err != nil {
+	files := map[string]string{
+		"kasbah.yaml": text, "bank.binpb": readDocument(t, "../../proto/schema/testdata/bank.binpb"),
+		"clients.pem": string(authority.PEM()), "clients.crl": string(authority.Revoke(nil)), "partner.pem": string(authority.PEM()), "cluster-ca.pem": string(authority.PEM()),
+		"batch-secret": strings.Repeat("secret", 8), "client-secret": "s3cret", "nonce-secret": strings.Repeat("nonce", 8), "redis-url": "redis://:s3cret@redis:6379/0",
+		"revoked.yaml": "revoked:\n- {sub: mallory}\n",
+	}
+	for ; len(replaced) > 0; replaced = replaced[2:] {
+		files[replaced[0]] = replaced[1]
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -36,7 +36,7 @@ func (n *Nonces) Check(nonce string, now time.Time) (good, current bool) {
 	if err != nil {
 		return false, false
 	}
-	number, at := int64(binary.BigEndian.Uint64(data)), n.number(now) //nolint:gosec // as of writes it
+	number, at := int64(binary.BigEndian.Uint64(data)), n.number(now)
 	if number < at-1 || number > at+1 || !hmac.Equal([]byte(n.of(number)), []byte(nonce)) {
 		return false, false
 	}
@@ -46,7 +46,7 @@ func (n *Nonces) Check(nonce string, now time.Time) (good, current bool) {
 func (n *Nonces) number(now time.Time) int64 { return now.UnixNano() / int64(n.span) }
 
 func (n *Nonces) of(number int64) string {
-	text := binary.BigEndian.AppendUint64(make([]byte, 0, 8+sha256.Size), uint64(number)) //nolint:gosec // only its bits matter
+	text := binary.BigEndian.AppendUint64(make([]byte, 0, 8+sha256.Size), uint64(number))
 	code := hmac.New(sha256.New, n.key)
 	code.Write([]byte("dpop nonce"))
 	code.Write(binary.BigEndian.AppendUint64(nil, uint64(n.span))) // so that a change of the configuration ends them
