@@ -25,6 +25,8 @@ var (
 
 	errInactive = errors.New("the introspection server says that the token is not active")
 
+	errPassword = errors.New("no user of the file has this password")
+
 	errRevoked = errors.New("the credential was withdrawn")
 
 	errUnknownAPIKey = errors.New("no such API key was given out")
@@ -68,6 +70,7 @@ var refusals = []struct {
 	{errClaims, policy.InvalidClaims, 4},
 	{errAudience, policy.WrongAudience, 4},
 	{errInactive, policy.Revoked, 2},
+	{errPassword, policy.UnknownKey, 2},
 	{errRevoked, policy.Revoked, 4},
 	{errUnknownAPIKey, policy.UnknownKey, 2},
 	{errAPIKeyExpired, policy.Expired, 4},

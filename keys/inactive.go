@@ -11,7 +11,7 @@ import (
 // their own, where they push out nothing but each other.
 const maxInactive = 20_000
 
-// inactive remembers for a short time which tokens their servers do not know.
+// inactive remembers for a short time which tokens their servers do not know, and which passwords are wrong.
 type inactive struct {
 	until *otter.Cache[cacheKey, time.Time]
 	now   func() time.Time

@@ -59,7 +59,7 @@ type CacheStats struct {
 	Entries int    // principals in the cache now, about
 }
 
-// Store is what outlives a reload: the remote key sets, the tables of API keys, and the cache of verified credentials. It is safe
+// Store is what outlives a reload: the remote key sets, the tables of API keys, and the caches of credentials. It is safe
 // for use by many goroutines at once.
 type Store struct {
 	client      *http.Client
@@ -67,13 +67,14 @@ type Store struct {
 	logger      *slog.Logger
 	cache       *cache
 	inactive    *inactive
+	hashings    chan struct{} // one in it for each password that is hashed now
 	generations atomic.Uint64
 
 	mu      sync.Mutex
 	sets    map[source]*remote
 	tables  map[tableID]*keyTable
 	running context.Context // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
-	group   sync.WaitGroup  // the loops of the sets and tables, and the questions to introspection servers
+	group   sync.WaitGroup  // the loops of the sets and tables, the questions to introspection servers, and passwords that are hashed
 	answers map[Answers]uint64
 }
 
@@ -95,7 +96,7 @@ func NewStore(options Options) (*Store, error) {
 		return nil, err
 	}
 	return &Store{
-		inactive: inactive, answers: map[Answers]uint64{},
+		inactive: inactive, hashings: make(chan struct{}, hashings()), answers: map[Answers]uint64{},
 		client: newClient(options.Client), now: options.Now, logger: logger, cache: cache,
 		sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
 	}, nil

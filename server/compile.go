@@ -128,7 +128,7 @@ func (c *compiler) providers(messages []*configv1.Provider) map[string]*keys.Pro
 // keyFiles are what providers may name.
 func (c *compiler) keyFiles() keys.Files {
 	return keys.Files{
-		Read: c.files.read, APIKeys: c.apiKeys, KeyTable: c.keyTable, Condition: expression.Condition,
+		Read: c.files.read, Resolve: c.files.resolve, APIKeys: c.apiKeys, KeyTable: c.keyTable, Condition: expression.Condition,
 		Secret: func(message *configv1.Secret) (string, error) {
 			text, err := c.secret(message)
 			return string(text), err

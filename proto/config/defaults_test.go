@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -34,13 +33,9 @@ var (
 // documented returns the default that config.proto's comments give each field, by "Message.field".
 func documented(t *testing.T) map[string]string {
 	t.Helper()
-	source, err := os.ReadFile("../kasbah/config/v1/config.proto")
-	if err != nil {
-		t.Fatal(err)
-	}
 	defaults := map[string]string{}
 	message, comment := "", ""
-	for line := range strings.Lines(string(source)) {
+	for line := range strings.Lines(schema(t)) {
 		line = strings.TrimSuffix(line, "\n")
 		if m := messageLine.FindStringSubmatch(line); m != nil {
 			message = m[1]

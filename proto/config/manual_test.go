@@ -3,6 +3,7 @@ package config_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,11 +12,11 @@ import (
 )
 
 const (
-	manualSource = "../kasbah/config/v1/config.proto"
+	manualSource = "../kasbah/config/v1"
 	manualFile   = "../../docs/configuration.md"
 	manualHead   = `# The configuration file
 
-Made from the comments of [config.proto](../proto/kasbah/config/v1/config.proto) by a test of package proto/config; run it with
+Made from the comments of [the schema](../proto/kasbah/config/v1) by a test of package proto/config; run it with
 ` + "`-update`" + ` after a change. Names are written as they stand here; durations as ` + "`200ms`, `5s`, `24h`" + `; values of an enum in lower case
 without their prefix (` + "`level: debug`" + `). Unknown fields, duplicate keys, empty texts and empty lists are errors.
 
@@ -47,6 +48,30 @@ var (
 	manualField   = regexp.MustCompile(`^\s+(?:(repeated) )?([\w.]+|map<string, string>) (\w+) = \d+`)
 	manualValue   = regexp.MustCompile(`^\s+([A-Z][A-Z0-9_]+) = \d+`)
 )
+
+// schema returns the .proto files of the configuration, its own first. Those of other files are not among them.
+func schema(t *testing.T) string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(manualSource, "*.proto"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := make([]string, 1, len(paths)+1)
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch filepath.Base(path) {
+		case "apikeys.proto", "revocations.proto":
+		case "config.proto":
+			texts[0] = string(data)
+		default:
+			texts = append(texts, string(data))
+		}
+	}
+	return strings.Join(texts, "\n")
+}
 
 // manual turns the schema's comments into the manual.
 func manual(schema string) string {
@@ -85,11 +110,7 @@ func cell(comment string) string {
 
 // TestManual: docs/configuration.md says what the schema's comments say.
 func TestManual(t *testing.T) {
-	schema, err := os.ReadFile(manualSource)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := manual(string(schema))
+	want := manual(schema(t))
 	if strings.Count(want, "\n| ") < 60 || strings.Contains(want, "|  |") {
 		t.Fatalf("the manual of the schema has holes:\n%s", want)
 	}

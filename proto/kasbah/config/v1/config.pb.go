@@ -897,6 +897,7 @@ type Provider struct {
 	//	*Provider_ApiKey
 	//	*Provider_Introspection
 	//	*Provider_ClientCertificate
+	//	*Provider_Basic
 	Kind isProvider_Kind `protobuf_oneof:"kind"`
 	// Where its credentials are looked for. A request with credentials in two of these places is refused. Absent: the
 	// Authorization header behind "Bearer"; for `api_key`, its `header`.
@@ -988,6 +989,15 @@ func (x *Provider) GetClientCertificate() *ClientCertificate {
 	return nil
 }
 
+func (x *Provider) GetBasic() *Basic {
+	if x != nil {
+		if x, ok := x.Kind.(*Provider_Basic); ok {
+			return x.Basic
+		}
+	}
+	return nil
+}
+
 func (x *Provider) GetFrom() []*Location {
 	if x != nil {
 		return x.From
@@ -1026,6 +1036,11 @@ type Provider_ClientCertificate struct {
 	ClientCertificate *ClientCertificate `protobuf:"bytes,5,opt,name=client_certificate,json=clientCertificate,proto3,oneof"`
 }
 
+type Provider_Basic struct {
+	// Users with passwords, whose hashes are in a file (RFC 7617).
+	Basic *Basic `protobuf:"bytes,8,opt,name=basic,proto3,oneof"`
+}
+
 func (*Provider_Jwt) isProvider_Kind() {}
 
 func (*Provider_ApiKey) isProvider_Kind() {}
@@ -1033,6 +1048,8 @@ func (*Provider_ApiKey) isProvider_Kind() {}
 func (*Provider_Introspection) isProvider_Kind() {}
 
 func (*Provider_ClientCertificate) isProvider_Kind() {}
+
+func (*Provider_Basic) isProvider_Kind() {}
 
 // Location is one place of a request where a credential may be.
 type Location struct {
@@ -2911,94 +2928,6 @@ func (x *Sqlite) GetPoll() *durationpb.Duration {
 	return nil
 }
 
-// Secret is a text that must not stand in the configuration.
-type Secret struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where it is.
-	//
-	// Types that are valid to be assigned to Source:
-	//
-	//	*Secret_File
-	//	*Secret_Env
-	Source        isSecret_Source `protobuf_oneof:"source"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Secret) Reset() {
-	*x = Secret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Secret) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Secret) ProtoMessage() {}
-
-func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Secret.ProtoReflect.Descriptor instead.
-func (*Secret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
-}
-
-func (x *Secret) GetSource() isSecret_Source {
-	if x != nil {
-		return x.Source
-	}
-	return nil
-}
-
-func (x *Secret) GetFile() string {
-	if x != nil {
-		if x, ok := x.Source.(*Secret_File); ok {
-			return x.File
-		}
-	}
-	return ""
-}
-
-func (x *Secret) GetEnv() string {
-	if x != nil {
-		if x, ok := x.Source.(*Secret_Env); ok {
-			return x.Env
-		}
-	}
-	return ""
-}
-
-type isSecret_Source interface {
-	isSecret_Source()
-}
-
-type Secret_File struct {
-	// A file that holds it, watched for changes; space around it does not count. A relative path starts at the folder
-	// of the configuration.
-	File string `protobuf:"bytes,1,opt,name=file,proto3,oneof"`
-}
-
-type Secret_Env struct {
-	// A variable of the environment that holds it.
-	Env string `protobuf:"bytes,2,opt,name=env,proto3,oneof"`
-}
-
-func (*Secret_File) isSecret_Source() {}
-
-func (*Secret_Env) isSecret_Source() {}
-
 // Source is the text of a model.
 type Source struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3015,7 +2944,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3027,7 +2956,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3040,7 +2969,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -3125,7 +3054,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3137,7 +3066,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3150,7 +3079,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Route) GetName() string {
@@ -3252,7 +3181,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3264,7 +3193,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3277,7 +3206,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -3318,7 +3247,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3330,7 +3259,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3343,7 +3272,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{32}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Match) GetHost() string {
@@ -3371,7 +3300,7 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc7\x02\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckasbah/config/v1/basic.proto\x1a\x1dkasbah/config/v1/secret.proto\"\xc7\x02\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
@@ -3423,18 +3352,20 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xa0\x06\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xce\a\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
 	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
 	"\aapi_key\x18\x03 \x01(\v2\x18.kasbah.config.v1.ApiKeyH\x00R\x06apiKey\x12G\n" +
 	"\rintrospection\x18\x04 \x01(\v2\x1f.kasbah.config.v1.IntrospectionH\x00R\rintrospection\x12T\n" +
-	"\x12client_certificate\x18\x05 \x01(\v2#.kasbah.config.v1.ClientCertificateH\x00R\x11clientCertificate\x128\n" +
+	"\x12client_certificate\x18\x05 \x01(\v2#.kasbah.config.v1.ClientCertificateH\x00R\x11clientCertificate\x12/\n" +
+	"\x05basic\x18\b \x01(\v2\x17.kasbah.config.v1.BasicH\x00R\x05basic\x128\n" +
 	"\x04from\x18\x0e \x03(\v2\x1a.kasbah.config.v1.LocationB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x04from\x12\x18\n" +
-	"\aforward\x18\x0f \x01(\bR\aforward:\xf6\x02\xbaH\xf2\x02\x1a\x92\x01\n" +
+	"\aforward\x18\x0f \x01(\bR\aforward:\xf3\x03\xbaH\xef\x03\x1a\x92\x01\n" +
 	"\rprovider.from\x128say where the key is in from alone, and leave out header\x1aGsize(this.from) == 0 || !has(this.api_key) || this.api_key.header == ''\x1a\xda\x01\n" +
-	"\x1bprovider.client_certificate\x12Ga client certificate has no from, and forward goes with forwarded alone\x1ar!has(this.client_certificate) || size(this.from) == 0 && (!this.forward || has(this.client_certificate.forwarded))B\r\n" +
+	"\x1bprovider.client_certificate\x12Ga client certificate has no from, and forward goes with forwarded alone\x1ar!has(this.client_certificate) || size(this.from) == 0 && (!this.forward || has(this.client_certificate.forwarded))\x1a{\n" +
+	"\x0eprovider.basic\x12?a password is in the Authorization header alone; leave out from\x1a(!has(this.basic) || size(this.from) == 0B\r\n" +
 	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xc6\x03\n" +
 	"\bLocation\x12@\n" +
 	"\x06header\x18\x01 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x06header\x12@\n" +
@@ -3607,11 +3538,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x06Sqlite\x12\x1b\n" +
 	"\x04path\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04path\x12>\n" +
 	"\x05table\x18\x02 \x01(\tB(\xbaH%\xd8\x01\x01r 2\x1e^[A-Za-z_][A-Za-z0-9_$]{0,62}$R\x05table\x12B\n" +
-	"\x04poll\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xad\xe2\x04R\x04poll\"m\n" +
-	"\x06Secret\x12\x1d\n" +
-	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x123\n" +
-	"\x03env\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z_][A-Za-z0-9_]*$H\x00R\x03envB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"R\n" +
+	"\x04poll\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xad\xe2\x04R\x04poll\"R\n" +
 	"\x06Source\x12\x1d\n" +
 	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04file\x12\x18\n" +
 	"\x06inline\x18\x02 \x01(\tH\x00R\x06inlineB\x0f\n" +
@@ -3695,7 +3622,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),                // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),               // 1: kasbah.config.v1.LogFormat
@@ -3730,90 +3657,92 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*Policy)(nil),               // 30: kasbah.config.v1.Policy
 	(*Postgres)(nil),             // 31: kasbah.config.v1.Postgres
 	(*Sqlite)(nil),               // 32: kasbah.config.v1.Sqlite
-	(*Secret)(nil),               // 33: kasbah.config.v1.Secret
-	(*Source)(nil),               // 34: kasbah.config.v1.Source
-	(*Route)(nil),                // 35: kasbah.config.v1.Route
-	(*StepUp)(nil),               // 36: kasbah.config.v1.StepUp
-	(*Match)(nil),                // 37: kasbah.config.v1.Match
-	nil,                          // 38: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                          // 39: kasbah.config.v1.Route.HeadersEntry
-	nil,                          // 40: kasbah.config.v1.Route.QueryEntry
-	nil,                          // 41: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*durationpb.Duration)(nil),  // 42: google.protobuf.Duration
+	(*Source)(nil),               // 33: kasbah.config.v1.Source
+	(*Route)(nil),                // 34: kasbah.config.v1.Route
+	(*StepUp)(nil),               // 35: kasbah.config.v1.StepUp
+	(*Match)(nil),                // 36: kasbah.config.v1.Match
+	nil,                          // 37: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                          // 38: kasbah.config.v1.Route.HeadersEntry
+	nil,                          // 39: kasbah.config.v1.Route.QueryEntry
+	nil,                          // 40: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*durationpb.Duration)(nil),  // 41: google.protobuf.Duration
+	(*Basic)(nil),                // 42: kasbah.config.v1.Basic
+	(*Secret)(nil),               // 43: kasbah.config.v1.Secret
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
 	12, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
 	28, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	35, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	34, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
 	6,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
 	8,  // 5: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	42, // 6: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	42, // 7: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	41, // 6: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	41, // 7: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
 	9,  // 8: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	42, // 9: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	41, // 9: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
 	10, // 10: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
 	11, // 11: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	42, // 12: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	42, // 13: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	41, // 12: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	41, // 13: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 14: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 15: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 16: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	42, // 17: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	41, // 17: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
 	14, // 18: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
 	23, // 19: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
 	19, // 20: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
 	21, // 21: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	13, // 22: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	27, // 23: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	42, // 24: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	42, // 25: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	18, // 26: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 27: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	16, // 28: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	17, // 29: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	33, // 30: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	33, // 31: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 32: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	33, // 33: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	33, // 34: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	42, // 35: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	42, // 36: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	42, // 37: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	42, // 38: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	18, // 39: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 40: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 41: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	27, // 42: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 43: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	22, // 44: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	24, // 45: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 46: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	26, // 47: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	42, // 48: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	33, // 49: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	42, // 50: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	42, // 51: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	34, // 52: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	30, // 53: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	38, // 54: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	29, // 55: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	31, // 56: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	32, // 57: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	33, // 58: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	42, // 59: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	42, // 60: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	37, // 61: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	39, // 62: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	40, // 63: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	41, // 64: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	36, // 65: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	42, // 66: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	67, // [67:67] is the sub-list for method output_type
-	67, // [67:67] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	42, // 22: kasbah.config.v1.Provider.basic:type_name -> kasbah.config.v1.Basic
+	13, // 23: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	27, // 24: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	41, // 25: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	41, // 26: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	18, // 27: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 28: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	16, // 29: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	17, // 30: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	43, // 31: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	43, // 32: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 33: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	43, // 34: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	43, // 35: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	41, // 36: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	41, // 37: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	41, // 38: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	41, // 39: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	18, // 40: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 41: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 42: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	27, // 43: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 44: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	22, // 45: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	24, // 46: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	25, // 47: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	26, // 48: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	41, // 49: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	43, // 50: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	41, // 51: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	41, // 52: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	33, // 53: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	30, // 54: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	37, // 55: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	29, // 56: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	31, // 57: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	32, // 58: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	43, // 59: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	41, // 60: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	41, // 61: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	36, // 62: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	38, // 63: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	39, // 64: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	40, // 65: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	35, // 66: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	41, // 67: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	68, // [68:68] is the sub-list for method output_type
+	68, // [68:68] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3821,6 +3750,8 @@ func file_kasbah_config_v1_config_proto_init() {
 	if File_kasbah_config_v1_config_proto != nil {
 		return
 	}
+	file_kasbah_config_v1_basic_proto_init()
+	file_kasbah_config_v1_secret_proto_init()
 	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
 		(*RevocationStore_File)(nil),
 	}
@@ -3829,6 +3760,7 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Provider_ApiKey)(nil),
 		(*Provider_Introspection)(nil),
 		(*Provider_ClientCertificate)(nil),
+		(*Provider_Basic)(nil),
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{
 		(*Location_Header)(nil),
@@ -3853,10 +3785,6 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Policy_Sqlite)(nil),
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[28].OneofWrappers = []any{
-		(*Secret_File)(nil),
-		(*Secret_Env)(nil),
-	}
-	file_kasbah_config_v1_config_proto_msgTypes[29].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -3866,7 +3794,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   37,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
