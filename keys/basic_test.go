@@ -141,7 +141,7 @@ func TestBasicIsRemembered(t *testing.T) {
 			t.Errorf("remembered: %v, %v; want %v", got, err, want)
 		}
 	}
-	u.now = u.now.Add(5*time.Second)
+	u.now = u.now.Add(5 * time.Second)
 	if _, err := ask("wrong", true); !errors.Is(err, policy.ErrWouldWait) {
 		t.Errorf("a wrong password later: %v", err)
 	}
@@ -250,7 +250,12 @@ func BenchmarkBasicCached(b *testing.B) {
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error)
 	go func() { done <- store.Run(ctx) }()
-	defer func() { cancel(); <-done }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	}()
 	hash, err := bcrypt.GenerateFromPassword([]byte("open sesame"), 10)
 	if err != nil {
 		b.Fatal(err)

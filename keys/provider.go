@@ -37,6 +37,7 @@ type Provider struct {
 	introspection *introspection
 	certificates  *certificates
 	basic         *basic
+	signatures    *signatures
 }
 
 // sources returns where the provider's key sets come from.
@@ -76,6 +77,9 @@ func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error)
 	case *configv1.Provider_Basic:
 		p.from = basicLocations
 		p.basic, err = s.basicProvider(cfg, files)
+	case *configv1.Provider_HttpSignature:
+		p.from = signatureLocations
+		p.signatures, err = s.signatureProvider(cfg, files)
 	case *configv1.Provider_ClientCertificate:
 		if len(cfg.GetFrom()) > 0 {
 			return nil, &policy.FieldError{Field: "from", Err: errors.New("a client certificate is in no such place")}

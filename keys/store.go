@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/kasbah-authz/kasbah/keys/internal/replay"
 )
 
 // Options are what a [Store] needs. Now is required.
@@ -69,6 +71,7 @@ type Store struct {
 	inactive    *inactive
 	hashings    chan struct{} // one in it for each password that is hashed now
 	generations atomic.Uint64
+	used        *replay.Memory
 
 	mu      sync.Mutex
 	sets    map[source]*remote
@@ -96,7 +99,7 @@ func NewStore(options Options) (*Store, error) {
 		return nil, err
 	}
 	return &Store{
-		inactive: inactive, hashings: make(chan struct{}, hashings()), answers: map[Answers]uint64{},
+		used: replay.NewMemory(options.Now), inactive: inactive, hashings: make(chan struct{}, hashings()), answers: map[Answers]uint64{},
 		client: newClient(options.Client), now: options.Now, logger: logger, cache: cache,
 		sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
 	}, nil

@@ -10,6 +10,9 @@ import (
 type Request struct {
 	// ID is the caller's own name for the request (Envoy's x-request-id); it may be empty or repeated.
 	ID string
+	// Serial tells the request from every other, and is the same where it is asked about a second time, without NoWait. 0 where
+	// the edge does not say.
+	Serial uint64
 	// Time is when the request arrived at the edge.
 	Time time.Time
 
@@ -17,11 +20,16 @@ type Request struct {
 	Scheme string // "http" or "https"
 	// Host is the canonical host: lower case, without a trailing dot and without the scheme's default port.
 	Host string
+	// Port is the port that was written behind the host, without leading zeros; empty where none was.
+	Port string
 	// Path is the canonical path: it begins with a slash, is percent-decoded once, and has one reading
 	// only, because the edge refuses every path that has two. It has no query.
 	Path string
 	// Query is the raw text behind the first question mark, not decoded.
-	Query    string
+	Query string
+	// Target is what Path and Query were read from: the path with its encodings and, with the question mark, the query, as they
+	// were sent. It is for what was signed; nothing is decided by it.
+	Target   string
 	Protocol string // "HTTP/1.1", "HTTP/2", …
 	// Size is the length of the body in bytes as its sender states it, -1 when it does not.
 	Size    int64

@@ -77,6 +77,7 @@ func (c *checker) question(ctx context.Context, snapshot *Snapshot, asked *attri
 	if err != nil {
 		return policy.Refuse(policy.InvalidRequest, err.Error()), nil
 	}
+	req.Serial = rand.Uint64() //nolint:gosec // a name, not a secret, as in newDecisionID
 	return c.decide(ctx, snapshot, req), req
 }
 

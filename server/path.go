@@ -132,6 +132,12 @@ func canonicalHost(raw string) (string, error) {
 	return lower, nil
 }
 
+// canonicalPort returns the port of a host that canonicalHost takes, without leading zeros; empty where there is none.
+func canonicalPort(raw string) string {
+	_, port, _ := splitPort(raw)
+	return strings.TrimLeft(port, "0")
+}
+
 func canonicalIPv6(name string) (string, error) {
 	inside := name[1 : len(name)-1]
 	for i := range len(inside) {

@@ -27,9 +27,14 @@ func lintText(t *testing.T, text string, replaced ...string) (code int, findings
 	if code := run(t.Context(), []string{"keys", "create", "--file", filepath.Join(folder, "api-keys.yaml"), "--owner", "acme"}, streams{strings.NewReader(""), io.Discard, os.Stderr}); code != exitOK {
 		t.Fatalf("kasbah keys create exits with %d", code)
 	}
+	signer, err := keystest.NewSigner("acme-2026", "ed25519")
+	if err != nil {
+		t.Fatal(err)
+	}
 	authority := keystest.NewAuthority("clients", time.Now())
 	for pair := append(replaced, "clients.pem", string(authority.PEM()), "clients.crl", string(authority.Revoke(nil)), "partner.pem", string(authority.PEM()),
-		"kasbah.yaml", text, "batch-secret", strings.Repeat("secret", 8), "users.htpasswd", "alice:$2y$12$"+strings.Repeat("a", 53)+"\n", "client-secret", "s3cret", "revoked.yaml", "revoked:\n- {sub: mallory}\n"); len(pair) > 0; pair = pair[2:] {
+		"kasbah.yaml", text, "batch-secret", strings.Repeat("secret", 8), "users.htpasswd", "alice:$2y$12$"+strings.Repeat("a", 53)+"\n",
+		"acme.pub", signer.PEM(), "globex-secret", strings.Repeat("secret", 8), "client-secret", "s3cret", "revoked.yaml", "revoked:\n- {sub: mallory}\n"); len(pair) > 0; pair = pair[2:] {
 		if err := os.WriteFile(filepath.Join(folder, pair[0]), []byte(pair[1]), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -23,6 +23,10 @@ func fillDefaults(c *configv1.Config) {
 		if introspection := provider.GetIntrospection(); introspection != nil {
 			fillIntrospection(introspection)
 		}
+		if signature := provider.GetHttpSignature(); signature != nil {
+			orDuration(&signature.MaxAge, time.Minute)
+			orDuration(&signature.Leeway, 30*time.Second)
+		}
 		if forwarded := provider.GetClientCertificate().GetForwarded(); forwarded != nil {
 			orValue(&forwarded.Element, 1)
 		}

@@ -898,6 +898,7 @@ type Provider struct {
 	//	*Provider_Introspection
 	//	*Provider_ClientCertificate
 	//	*Provider_Basic
+	//	*Provider_HttpSignature
 	Kind isProvider_Kind `protobuf_oneof:"kind"`
 	// Where its credentials are looked for. A request with credentials in two of these places is refused. Absent: the
 	// Authorization header behind "Bearer"; for `api_key`, its `header`.
@@ -998,6 +999,15 @@ func (x *Provider) GetBasic() *Basic {
 	return nil
 }
 
+func (x *Provider) GetHttpSignature() *HttpSignature {
+	if x != nil {
+		if x, ok := x.Kind.(*Provider_HttpSignature); ok {
+			return x.HttpSignature
+		}
+	}
+	return nil
+}
+
 func (x *Provider) GetFrom() []*Location {
 	if x != nil {
 		return x.From
@@ -1041,6 +1051,11 @@ type Provider_Basic struct {
 	Basic *Basic `protobuf:"bytes,8,opt,name=basic,proto3,oneof"`
 }
 
+type Provider_HttpSignature struct {
+	// Requests that their senders sign (RFC 9421).
+	HttpSignature *HttpSignature `protobuf:"bytes,9,opt,name=http_signature,json=httpSignature,proto3,oneof"`
+}
+
 func (*Provider_Jwt) isProvider_Kind() {}
 
 func (*Provider_ApiKey) isProvider_Kind() {}
@@ -1050,6 +1065,8 @@ func (*Provider_Introspection) isProvider_Kind() {}
 func (*Provider_ClientCertificate) isProvider_Kind() {}
 
 func (*Provider_Basic) isProvider_Kind() {}
+
+func (*Provider_HttpSignature) isProvider_Kind() {}
 
 // Location is one place of a request where a credential may be.
 type Location struct {
@@ -3300,7 +3317,7 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckasbah/config/v1/basic.proto\x1a\x1dkasbah/config/v1/secret.proto\"\xc7\x02\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckasbah/config/v1/basic.proto\x1a\x1dkasbah/config/v1/secret.proto\x1a kasbah/config/v1/signature.proto\"\xc7\x02\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
@@ -3352,20 +3369,21 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xce\a\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xd2\b\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
 	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
 	"\aapi_key\x18\x03 \x01(\v2\x18.kasbah.config.v1.ApiKeyH\x00R\x06apiKey\x12G\n" +
 	"\rintrospection\x18\x04 \x01(\v2\x1f.kasbah.config.v1.IntrospectionH\x00R\rintrospection\x12T\n" +
 	"\x12client_certificate\x18\x05 \x01(\v2#.kasbah.config.v1.ClientCertificateH\x00R\x11clientCertificate\x12/\n" +
-	"\x05basic\x18\b \x01(\v2\x17.kasbah.config.v1.BasicH\x00R\x05basic\x128\n" +
+	"\x05basic\x18\b \x01(\v2\x17.kasbah.config.v1.BasicH\x00R\x05basic\x12H\n" +
+	"\x0ehttp_signature\x18\t \x01(\v2\x1f.kasbah.config.v1.HttpSignatureH\x00R\rhttpSignature\x128\n" +
 	"\x04from\x18\x0e \x03(\v2\x1a.kasbah.config.v1.LocationB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x04from\x12\x18\n" +
-	"\aforward\x18\x0f \x01(\bR\aforward:\xf3\x03\xbaH\xef\x03\x1a\x92\x01\n" +
+	"\aforward\x18\x0f \x01(\bR\aforward:\xad\x04\xbaH\xa9\x04\x1a\x92\x01\n" +
 	"\rprovider.from\x128say where the key is in from alone, and leave out header\x1aGsize(this.from) == 0 || !has(this.api_key) || this.api_key.header == ''\x1a\xda\x01\n" +
-	"\x1bprovider.client_certificate\x12Ga client certificate has no from, and forward goes with forwarded alone\x1ar!has(this.client_certificate) || size(this.from) == 0 && (!this.forward || has(this.client_certificate.forwarded))\x1a{\n" +
-	"\x0eprovider.basic\x12?a password is in the Authorization header alone; leave out from\x1a(!has(this.basic) || size(this.from) == 0B\r\n" +
+	"\x1bprovider.client_certificate\x12Ga client certificate has no from, and forward goes with forwarded alone\x1ar!has(this.client_certificate) || size(this.from) == 0 && (!this.forward || has(this.client_certificate.forwarded))\x1a\xb4\x01\n" +
+	"\x0eprovider.basic\x12[a password is in the Authorization header alone, and a signature in its own; leave out from\x1aE!has(this.basic) && !has(this.http_signature) || size(this.from) == 0B\r\n" +
 	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xc6\x03\n" +
 	"\bLocation\x12@\n" +
 	"\x06header\x18\x01 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x06header\x12@\n" +
@@ -3667,7 +3685,8 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	nil,                          // 40: kasbah.config.v1.Route.ResponseHeadersEntry
 	(*durationpb.Duration)(nil),  // 41: google.protobuf.Duration
 	(*Basic)(nil),                // 42: kasbah.config.v1.Basic
-	(*Secret)(nil),               // 43: kasbah.config.v1.Secret
+	(*HttpSignature)(nil),        // 43: kasbah.config.v1.HttpSignature
+	(*Secret)(nil),               // 44: kasbah.config.v1.Secret
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
@@ -3693,56 +3712,57 @@ var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	19, // 20: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
 	21, // 21: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
 	42, // 22: kasbah.config.v1.Provider.basic:type_name -> kasbah.config.v1.Basic
-	13, // 23: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	27, // 24: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	41, // 25: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	41, // 26: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	18, // 27: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 28: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	16, // 29: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	17, // 30: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	43, // 31: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	43, // 32: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 33: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	43, // 34: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	43, // 35: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	41, // 36: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	41, // 37: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	41, // 38: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	41, // 39: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	18, // 40: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 41: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 42: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	27, // 43: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 44: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	22, // 45: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	24, // 46: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 47: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	26, // 48: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	41, // 49: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	43, // 50: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	41, // 51: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	41, // 52: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	33, // 53: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	30, // 54: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	37, // 55: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	29, // 56: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	31, // 57: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	32, // 58: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	43, // 59: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	41, // 60: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	41, // 61: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	36, // 62: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	38, // 63: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	39, // 64: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	40, // 65: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	35, // 66: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	41, // 67: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	68, // [68:68] is the sub-list for method output_type
-	68, // [68:68] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	43, // 23: kasbah.config.v1.Provider.http_signature:type_name -> kasbah.config.v1.HttpSignature
+	13, // 24: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	27, // 25: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	41, // 26: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	41, // 27: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	18, // 28: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 29: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	16, // 30: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	17, // 31: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	44, // 32: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	44, // 33: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 34: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	44, // 35: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	44, // 36: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	41, // 37: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	41, // 38: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	41, // 39: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	41, // 40: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	18, // 41: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	15, // 42: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 43: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	27, // 44: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 45: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	22, // 46: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	24, // 47: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	25, // 48: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	26, // 49: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	41, // 50: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	44, // 51: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	41, // 52: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	41, // 53: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	33, // 54: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	30, // 55: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	37, // 56: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	29, // 57: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	31, // 58: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	32, // 59: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	44, // 60: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	41, // 61: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	41, // 62: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	36, // 63: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	38, // 64: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	39, // 65: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	40, // 66: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	35, // 67: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	41, // 68: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	69, // [69:69] is the sub-list for method output_type
+	69, // [69:69] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3752,6 +3772,7 @@ func file_kasbah_config_v1_config_proto_init() {
 	}
 	file_kasbah_config_v1_basic_proto_init()
 	file_kasbah_config_v1_secret_proto_init()
+	file_kasbah_config_v1_signature_proto_init()
 	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
 		(*RevocationStore_File)(nil),
 	}
@@ -3761,6 +3782,7 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Provider_Introspection)(nil),
 		(*Provider_ClientCertificate)(nil),
 		(*Provider_Basic)(nil),
+		(*Provider_HttpSignature)(nil),
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{
 		(*Location_Header)(nil),
