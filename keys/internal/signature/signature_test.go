@@ -291,7 +291,7 @@ func TestCheckDigest(t *testing.T) {
 		}
 	}
 	for name, header := range map[string]string{
-		"nothing": "", "another": other, "one of two": right + ", " + strings.Replace(wide, "YMA", "YMB", 1), "twice": right + ", " + right,
+		"nothing": "", "another": other, "the second of two": right + ", " + strings.Replace(wide, "YMA", "YMB", 1), "the first of two": strings.Replace(wide, "YMA", "YMB", 1) + ", " + right, "twice": right + ", " + right,
 		"MD5": "md5=:Sd/dVLAcvNLSq16eXua5uQ==:", "cut off": "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabA==:", "a parameter": right + ";x",
 		"hexadecimal": "sha-256=44aff4ab", "upper case": strings.ToUpper(right[:7]) + right[7:], "unused bits": strings.Replace(right, "bDg=", "bDh=", 1),
 		"the old form": "SHA-256=RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=", "long": "x=:AAAA:," + strings.Repeat(" ", 8<<10) + right,
