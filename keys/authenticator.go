@@ -94,6 +94,12 @@ func methods(providers []*Provider) []method {
 		case p.introspection != nil:
 			all = append(all, &opaque{p})
 			continue
+		case p.basic != nil:
+			all = append(all, &basicMethod{p})
+			continue
+		case p.signatures != nil:
+			all = append(all, &signatureMethod{p})
+			continue
 		case p.certificates != nil:
 			all = append(all, &certificateMethod{p})
 			continue

@@ -30,6 +30,11 @@
 // (certificates.go, forwarded.go). Its text and names are read (certificate.go), then its times, its chain and what was withdrawn
 // (authorities.go, revocationlists.go), and last the one name that is the principal's id (certificatename.go).
 //
+// A user's password is looked at by its form, then by its hash (basic.go, internal/password).
+//
+// A signed request is looked at by its signature's form, key, times and what it covers, then by the signature itself, the body's
+// digest, and last whether it came before (signatures.go, internal/signature, internal/replay).
+//
 // A route asks for several kinds of credentials in the order of its providers (authenticator.go), each where its provider looks
 // for it (location.go), and takes it out (withhold.go).
 //

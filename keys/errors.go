@@ -26,6 +26,18 @@ var (
 	errInactive = errors.New("the introspection server says that the token is not active")
 	errDisowned = errors.New("the UserInfo endpoint says that the token is not good")
 
+	errPassword = errors.New("no user of the file has this password")
+
+	errSignatureKey       = errors.New("the provider has no key of the signature's keyid")
+	errSignatureAlgorithm = errors.New("the signature names another algorithm than its key has")
+	errSignatureExpired   = errors.New("the signature is too old, or has expired")
+	errSignatureNotYet    = errors.New("the signature was made in the future")
+	errCoverage           = errors.New("the signature does not cover what it must")
+	errHTTPSignature      = errors.New("the signature does not verify with its key")
+	errDigest             = errors.New("the body is not the one that was signed")
+	errBodyTruncated      = errors.New("the body is longer than can be seen whole, and its digest cannot be compared")
+	errBodyMissing        = errors.New("Envoy does not hand on the body, and its digest cannot be compared: set with_request_body there")
+
 	errRevoked = errors.New("the credential was withdrawn")
 
 	errUnbound      = errors.New("the token is bound to nothing that the provider wants")
@@ -75,6 +87,16 @@ var refusals = []struct {
 	{errAudience, policy.WrongAudience, 4},
 	{errInactive, policy.Revoked, 2},
 	{errDisowned, policy.Revoked, 4},
+	{errPassword, policy.UnknownKey, 2},
+	{errSignatureKey, policy.UnknownKey, 2},
+	{errSignatureAlgorithm, policy.InvalidSignature, 2},
+	{errSignatureExpired, policy.Expired, 3},
+	{errSignatureNotYet, policy.NotYetValid, 3},
+	{errCoverage, policy.InvalidSignature, 3},
+	{errHTTPSignature, policy.InvalidSignature, 3},
+	{errDigest, policy.InvalidSignature, 4},
+	{errBodyTruncated, policy.BodyTooLarge, 5},
+	{errBodyMissing, policy.BodyMissing, 5},
 	{errRevoked, policy.Revoked, 4},
 	{errReplayed, policy.Replayed, 5},
 	{errProof, policy.InvalidProof, 5},

@@ -11,7 +11,7 @@ import (
 // their own, where they push out nothing but each other.
 const maxInactive = 20_000
 
-// inactive remembers for a short time which tokens their servers do not know, or say things of that are refused.
+// inactive remembers for a short time which tokens their servers do not know or say things of that are refused, and which passwords are wrong.
 type inactive struct {
 	tokens *otter.Cache[cacheKey, inactiveToken]
 	now    func() time.Time

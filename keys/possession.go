@@ -44,10 +44,7 @@ type possession struct {
 
 // possession compiles what the message says; kind is the provider's field that has it, leeway the provider's own.
 func (s *Store) possession(kind string, message *configv1.Proof, leeway time.Duration, files Files) (*possession, error) {
-	p := &possession{required: message.GetRequired(), certificate: message.GetCertificate() != nil, replay: files.Replay, now: s.now}
-	if p.replay == nil {
-		p.replay, _ = s.Replay(nil, nil) // which opens nothing that could fail
-	}
+	p := &possession{required: message.GetRequired(), certificate: message.GetCertificate() != nil, replay: s.replayOf(files), now: s.now}
 	settings := message.GetDpop()
 	if settings == nil {
 		if p.required && !p.certificate {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/kasbah-authz/kasbah/keys/internal/dpop"
+	"github.com/kasbah-authz/kasbah/keys/internal/replay"
 	"github.com/kasbah-authz/kasbah/policy"
 )
 
@@ -41,22 +42,22 @@ func (p *possession) prove(ctx context.Context, req *policy.Request, token, thum
 
 // verify reads a proof and checks it, its signature last. Where that would be for nothing, because others are asked whether it was used
 // and the request may not wait, it returns policy.ErrWouldWait.
-func (p *possession) verify(req *policy.Request, raw, token, thumbprint string, ask bool) (dpop.Use, error) {
+func (p *possession) verify(req *policy.Request, raw, token, thumbprint string, ask bool) (replay.Use, error) {
 	proof, signed, key, err := parseProof(raw)
 	if err != nil {
-		return dpop.Use{}, err
+		return replay.Use{}, err
 	}
 	use, err := p.rules.Check(proof, &dpop.Request{
 		Method: req.Method, Target: p.target(req), Token: token, Thumbprint: thumbprint, Now: p.now(),
 	})
 	if err != nil {
-		return dpop.Use{}, err
+		return replay.Use{}, err
 	}
 	if req.NoWait && ask {
-		return dpop.Use{}, policy.ErrWouldWait
+		return replay.Use{}, policy.ErrWouldWait
 	}
 	if key.verify(signed) != nil {
-		return dpop.Use{}, errors.New("its signature does not verify with its key")
+		return replay.Use{}, errors.New("its signature does not verify with its key")
 	}
 	return use, nil
 }

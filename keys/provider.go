@@ -15,6 +15,8 @@ import (
 type Files struct {
 	// Read returns what stands in a file.
 	Read func(path string) ([]byte, error)
+	// Resolve returns the name by which an operator knows such a file; nil: the path.
+	Resolve func(path string) string
 	// APIKeys returns what stands in a file of API keys, and what finds the place of a fault in one of its fields; nil where
 	// there are no such files.
 	APIKeys func(path string) (keys *configv1.ApiKeyFile, finding func(err error) error, err error)
@@ -45,6 +47,8 @@ type Provider struct {
 	apiKeys       *apiKeys
 	introspection *introspection
 	certificates  *certificates
+	basic         *basic
+	signatures    *signatures
 }
 
 // sources returns where the provider's key sets come from.
@@ -62,8 +66,8 @@ func (p *Provider) sources() []keySource {
 func (p *Provider) Name() string { return p.name }
 
 // Provider compiles one provider. Files are read now; a remote key set of the same source as one that the Store has is that
-// one, with its keys. Errors are [*policy.FieldError], their fields relative to the message, or what files.APIKeys makes of
-// one in a file of its own.
+// one, with its keys. Errors are [*policy.FieldError], their fields relative to the message, or about a file
+// of its own, what files.APIKeys makes of one or a [*policy.Finding].
 func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error) {
 	p := &Provider{name: cfg.GetName(), forward: cfg.GetForward()}
 	proof := cmp.Or(cfg.GetJwt().GetProof(), cfg.GetIntrospection().GetProof())
@@ -95,6 +99,12 @@ func (s *Store) Provider(cfg *configv1.Provider, files Files) (*Provider, error)
 		if p.introspection, err = s.introspectionProvider(cfg, p.reach, files); err == nil {
 			p.possession, err = s.possession("introspection", proof, p.introspection.leeway, files)
 		}
+	case *configv1.Provider_Basic:
+		p.from = basicLocations
+		p.basic, err = s.basicProvider(cfg, files)
+	case *configv1.Provider_HttpSignature:
+		p.from = signatureLocations
+		p.signatures, err = s.signatureProvider(cfg, files)
 	case *configv1.Provider_ClientCertificate:
 		if len(cfg.GetFrom()) > 0 {
 			return nil, &policy.FieldError{Field: "from", Err: errors.New("a client certificate is in no such place")}

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/kasbah-authz/kasbah/keys/internal/dpop"
 	"github.com/kasbah-authz/kasbah/keys/internal/replay"
 	"github.com/kasbah-authz/kasbah/policy"
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
@@ -18,7 +17,7 @@ import (
 // defaultReplays is how many proofs are remembered.
 const defaultReplays = 1_000_000
 
-// Replay knows which proofs were used, so that each is used once: by the memory of this process and, where replicas share one, by that
+// Replay knows which proofs and signatures were used, so that each is used once: by the memory of this process and, where replicas share one, by that
 // place too.
 type Replay struct {
 	memory  *replay.Memory
@@ -70,12 +69,32 @@ func (s *Store) Replay(cfg *configv1.Replay, shared *SharedReplays) (*Replay, er
 func (s *Store) retainReplays(providers []*Provider) error {
 	var faults []error
 	for id, place := range s.places {
-		if !slices.ContainsFunc(providers, func(p *Provider) bool { return p.possession != nil && p.possession.replay.shared == place }) {
+		if !slices.ContainsFunc(providers, func(p *Provider) bool { r := p.replay(); return r != nil && r.shared == place }) {
 			faults = append(faults, place.replays.Close())
 			delete(s.places, id)
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// replayOf returns what remembers the uses of a provider: what the configuration says, or the Store's memory.
+func (s *Store) replayOf(files Files) *Replay {
+	if files.Replay != nil {
+		return files.Replay
+	}
+	r, _ := s.Replay(nil, nil) // which opens nothing that could fail
+	return r
+}
+
+// replay returns what remembers the provider's proofs or signatures; nil for a provider of other credentials.
+func (p *Provider) replay() *Replay {
+	switch {
+	case p.possession != nil:
+		return p.possession.replay
+	case p.signatures != nil:
+		return p.signatures.replay
+	}
+	return nil
 }
 
 // ReplayStats returns the counts of proofs since the Store was made, and how the shared places are, ordered by source.
@@ -99,7 +118,7 @@ func (r *Replay) waits() bool { return r.shared != nil && !(r.goOn && r.shared.p
 
 // use refuses a proof that was used before, but for the same request; with ask, by another replica too. The error is errReplayed, a
 // *policy.StageError, or wraps the context's.
-func (r *Replay) use(ctx context.Context, use dpop.Use, by uint64, ask bool) error {
+func (r *Replay) use(ctx context.Context, use replay.Use, by uint64, ask bool) error {
 	first, again, err := r.memory.Use(use.ID, by, use.Until, r.limit)
 	switch {
 	case again:
@@ -117,7 +136,7 @@ func (r *Replay) use(ctx context.Context, use dpop.Use, by uint64, ask bool) err
 }
 
 // useShared asks the others. What they refuse, this request may not use again either, with another provider.
-func (r *Replay) useShared(ctx context.Context, use dpop.Use, remembered bool) error {
+func (r *Replay) useShared(ctx context.Context, use replay.Use, remembered bool) error {
 	first, err := r.shared.ask(ctx, r.timeout, use.ID, use.Until.Sub(r.now()))
 	switch {
 	case err == nil && first:

@@ -82,7 +82,7 @@ type CacheStats struct {
 	Entries int    // principals in the cache now, about
 }
 
-// Store is what outlives a reload: the remote key sets, the tables of API keys, and the cache of verified credentials. It is safe
+// Store is what outlives a reload: the remote key sets, the tables of API keys, and the caches of credentials. It is safe
 // for use by many goroutines at once.
 type Store struct {
 	replaced    *http.Client // in place of all others; nil: nothing is replaced
@@ -93,6 +93,7 @@ type Store struct {
 	keySets     KeySetOptions
 	kept        *keptSets // nil: none are
 	inactive    *inactive
+	hashings    chan struct{} // one in it for each password that is hashed now
 	generations atomic.Uint64
 	nonceKey    [32]byte // of the process, for nonces that no secret is configured for
 	used        *replay.Memory
@@ -105,7 +106,7 @@ type Store struct {
 	minted  *mint.Cache
 	places  map[any]*sharedReplays // where replicas remember proofs together
 	running context.Context        // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
-	group   sync.WaitGroup         // the loops of the sets and tables, and the questions to introspection servers
+	group   sync.WaitGroup         // the loops of the sets and tables, the questions to servers, and passwords that are hashed
 	answers map[Answers]uint64
 	more    map[Answers]uint64 // of those who are asked more of callers
 }
@@ -132,7 +133,7 @@ func NewStore(options Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		used: replay.NewMemory(options.Now), minted: minted, inactive: inactive, answers: map[Answers]uint64{}, more: map[Answers]uint64{},
+		used: replay.NewMemory(options.Now), minted: minted, inactive: inactive, hashings: make(chan struct{}, hashings()), answers: map[Answers]uint64{}, more: map[Answers]uint64{},
 		proxy: options.Proxy, now: options.Now, logger: logger, cache: cache,
 		clients: map[outbound.Settings]*http.Client{}, sets: map[source]*remote{}, tables: map[tableID]*keyTable{}, places: map[any]*sharedReplays{},
 	}

@@ -26,7 +26,10 @@ type Request struct {
 	// only, because the edge refuses every path that has two. It has no query.
 	Path string
 	// Query is the raw text behind the first question mark, not decoded.
-	Query    string
+	Query string
+	// Target is what Path and Query were read from: the path with its encodings and, with the question mark, the query, as they
+	// were sent. It is for what was signed; nothing is decided by it.
+	Target   string
 	Protocol string // "HTTP/1.1", "HTTP/2", …
 	// Size is the length of the body in bytes as its sender states it, -1 when it does not.
 	Size    int64

@@ -137,7 +137,7 @@ func (c *compiler) providers(messages []*configv1.Provider) map[string]*keys.Pro
 // keyFiles are what providers may name.
 func (c *compiler) keyFiles() keys.Files {
 	return keys.Files{
-		Read: c.files.read, APIKeys: c.apiKeys, KeyTable: c.keyTable, Condition: expression.Condition, Claim: expression.Claim,
+		Read: c.files.read, Resolve: c.files.resolve, APIKeys: c.apiKeys, KeyTable: c.keyTable, Condition: expression.Condition, Claim: expression.Claim,
 		Replay: c.replay,
 		Secret: func(message *configv1.Secret) (string, error) {
 			text, err := c.secret(message)

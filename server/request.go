@@ -61,6 +61,7 @@ func newRequest(asked *attributes, now time.Time, maxBody int) (*policy.Request,
 	req := &policy.Request{
 		ID: asked.id, Time: now,
 		Method: asked.method, Scheme: strings.ToLower(asked.scheme), Host: host, Port: canonicalPort(asked.host), Path: path, Query: query,
+		Target:   asked.path,
 		Protocol: asked.protocol, Size: asked.size,
 		Headers:     headers,
 		Source:      asked.source,

@@ -71,6 +71,7 @@ func TestRequestCarriesWhatEnvoySays(t *testing.T) {
 	got.Metadata = nil
 	want := &policy.Request{
 		ID: "42", Time: now, Method: "GET", Scheme: "https", Host: "api.example.com", Port: "443", Path: "/orders/7", Query: "full=1",
+		Target:   "/orders/7?full=1",
 		Protocol: "HTTP/2",
 		Headers: policy.Headers{
 			{Name: "accept", Value: "*/*"}, {Name: "x-twice", Value: "one"}, {Name: "x-twice", Value: "two"}, {Name: "x-bytes", Value: "\xff"},

@@ -30,11 +30,16 @@ func lintText(t *testing.T, text string, replaced ...string) (code int, findings
 	if code := run(t.Context(), []string{"signing-keys", "create", "--file", filepath.Join(folder, "signing-keys.json")}, streams{strings.NewReader(""), io.Discard, os.Stderr}); code != exitOK {
 		t.Fatalf("kasbah signing-keys create exits with %d", code)
 	}
+	signer, err := keystest.NewSigner("acme-2026", "ed25519")
+	if err != nil {
+		t.Fatal(err)
+	}
 	authority := keystest.NewAuthority("clients", time.Now())
 	files := map[string]string{
 		"kasbah.yaml": text, "bank.binpb": readDocument(t, "../../proto/schema/testdata/bank.binpb"),
 		"clients.pem": string(authority.PEM()), "clients.crl": string(authority.Revoke(nil)), "partner.pem": string(authority.PEM()), "cluster-ca.pem": string(authority.PEM()),
 		"batch-secret": strings.Repeat("secret", 8), "client-secret": "s3cret", "nonce-secret": strings.Repeat("nonce", 8), "redis-url": "redis://:s3cret@redis:6379/0",
+		"users.htpasswd": "alice:$2y$12$" + strings.Repeat("a", 53) + "\n", "acme.pub": signer.PEM(), "globex-secret": strings.Repeat("secret", 8),
 		"revoked.yaml": "revoked:\n- {sub: mallory}\n",
 	}
 	for ; len(replaced) > 0; replaced = replaced[2:] {

@@ -36,6 +36,10 @@ func fillDefaults(c *configv1.Config) {
 			orDuration(&enrich.Timeout, 2*time.Second)
 			orValue(&enrich.OnFailure, configv1.EnrichmentFailure_ENRICHMENT_FAILURE_REFUSE)
 		}
+		if signature := provider.GetHttpSignature(); signature != nil {
+			orDuration(&signature.MaxAge, time.Minute)
+			orDuration(&signature.Leeway, 30*time.Second)
+		}
 		if forwarded := provider.GetClientCertificate().GetForwarded(); forwarded != nil {
 			orValue(&forwarded.Element, 1)
 		}

@@ -98,6 +98,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{Store: &configv1.ApiKeyStore{Source: &configv1.ApiKeyStore_Postgres{Postgres: &configv1.ApiKeyPostgres{}}}}}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{Store: &configv1.ApiKeyStore{Source: &configv1.ApiKeyStore_Sqlite{Sqlite: &configv1.ApiKeySqlite{}}}}}},
 			{Kind: &configv1.Provider_Introspection{Introspection: &configv1.Introspection{}}},
+			{Kind: &configv1.Provider_HttpSignature{HttpSignature: &configv1.HttpSignature{}}},
 			{Kind: &configv1.Provider_ClientCertificate{ClientCertificate: &configv1.ClientCertificate{Forwarded: &configv1.ForwardedCertificate{}}}},
 		},
 		Enforcers: []*configv1.Enforcer{

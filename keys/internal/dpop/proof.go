@@ -50,33 +50,27 @@ type Request struct {
 	Now        time.Time
 }
 
-// Use is one use of a proof, which may be the only one.
-type Use struct {
-	ID    replay.ID
-	Until time.Time // afterwards the proof is too old everywhere
-}
-
 // Check holds a proof against the request (RFC 9449, section 4.3), cheap things first. The error holds nothing of the proof's
 // text. What is left is the signature, and whether the proof was used before.
-func (r *Rules) Check(p *Proof, of *Request) (Use, error) {
+func (r *Rules) Check(p *Proof, of *Request) (replay.Use, error) {
 	switch {
 	case p.Type != Type:
-		return Use{}, errors.New("typ is not " + Type)
+		return replay.Use{}, errors.New("typ is not " + Type)
 	case !slices.Contains(r.Algorithms, p.Algorithm):
-		return Use{}, errors.New("alg is none that the provider accepts")
+		return replay.Use{}, errors.New("alg is none that the provider accepts")
 	}
 	thumbprint, err := Thumbprint(p.Key)
 	if err != nil {
-		return Use{}, err
+		return replay.Use{}, err
 	}
 	if thumbprint != of.Thumbprint {
-		return Use{}, ErrBinding
+		return replay.Use{}, ErrBinding
 	}
 	id, err := r.checkClaims(p, of)
 	if err != nil {
-		return Use{}, err
+		return replay.Use{}, err
 	}
-	use := Use{Until: p.Issued.Add(r.MaxAge + 2*r.Leeway)} // once more, for a replica whose clock is behind
+	use := replay.Use{Until: p.Issued.Add(r.MaxAge + 2*r.Leeway)} // once more, for a replica whose clock is behind
 	sum := sha256.New()
 	sum.Write([]byte(thumbprint)) // of fixed length
 	sum.Write([]byte(id))

@@ -16,6 +16,12 @@ var ErrFull = errors.New("too many proofs are remembered already")
 // ID names what is used: a digest of it.
 type ID [32]byte
 
+// Use is one use of what may be used once.
+type Use struct {
+	ID    ID
+	Until time.Time // afterwards it is too old everywhere
+}
+
 // key is the half of an ID that is kept. Whoever finds two with the same half has two that go with one use.
 type key [16]byte
 

@@ -390,7 +390,7 @@ type Config struct {
 	Routes []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
 	// Where it stands which credentials were withdrawn before their end.
 	Revocations *RevocationStore `protobuf:"bytes,5,opt,name=revocations,proto3" json:"revocations,omitempty"`
-	// Where it is remembered which proofs of possession were used.
+	// Where it is remembered which proofs of possession and signed requests were used.
 	Replay *Replay `protobuf:"bytes,30,opt,name=replay,proto3" json:"replay,omitempty"`
 	// Tokens of our own that tell upstreams who is calling.
 	InternalToken *InternalToken `protobuf:"bytes,20,opt,name=internal_token,json=internalToken,proto3" json:"internal_token,omitempty"`
@@ -996,6 +996,8 @@ type Provider struct {
 	//	*Provider_ApiKey
 	//	*Provider_Introspection
 	//	*Provider_ClientCertificate
+	//	*Provider_Basic
+	//	*Provider_HttpSignature
 	Kind isProvider_Kind `protobuf_oneof:"kind"`
 	// How its servers are reached. Absent: straight, at public addresses, with the system's authorities.
 	Client *HttpClient `protobuf:"bytes,13,opt,name=client,proto3" json:"client,omitempty"`
@@ -1091,6 +1093,24 @@ func (x *Provider) GetClientCertificate() *ClientCertificate {
 	return nil
 }
 
+func (x *Provider) GetBasic() *Basic {
+	if x != nil {
+		if x, ok := x.Kind.(*Provider_Basic); ok {
+			return x.Basic
+		}
+	}
+	return nil
+}
+
+func (x *Provider) GetHttpSignature() *HttpSignature {
+	if x != nil {
+		if x, ok := x.Kind.(*Provider_HttpSignature); ok {
+			return x.HttpSignature
+		}
+	}
+	return nil
+}
+
 func (x *Provider) GetClient() *HttpClient {
 	if x != nil {
 		return x.Client
@@ -1143,6 +1163,16 @@ type Provider_ClientCertificate struct {
 	ClientCertificate *ClientCertificate `protobuf:"bytes,5,opt,name=client_certificate,json=clientCertificate,proto3,oneof"`
 }
 
+type Provider_Basic struct {
+	// Users with passwords, whose hashes are in a file (RFC 7617).
+	Basic *Basic `protobuf:"bytes,8,opt,name=basic,proto3,oneof"`
+}
+
+type Provider_HttpSignature struct {
+	// Requests that their senders sign (RFC 9421).
+	HttpSignature *HttpSignature `protobuf:"bytes,9,opt,name=http_signature,json=httpSignature,proto3,oneof"`
+}
+
 func (*Provider_Jwt) isProvider_Kind() {}
 
 func (*Provider_ApiKey) isProvider_Kind() {}
@@ -1150,6 +1180,10 @@ func (*Provider_ApiKey) isProvider_Kind() {}
 func (*Provider_Introspection) isProvider_Kind() {}
 
 func (*Provider_ClientCertificate) isProvider_Kind() {}
+
+func (*Provider_Basic) isProvider_Kind() {}
+
+func (*Provider_HttpSignature) isProvider_Kind() {}
 
 // Enrichment asks a server about callers whose token is good. The members of its answer count as claims where the token has
 // none of that name: for `principal`, for `conditions` and in expressions, but for `id`, `audiences` and `claims` the token alone
@@ -3682,7 +3716,7 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bkasbah/config/v1/body.proto\x1a!kasbah/config/v1/httpclient.proto\x1a%kasbah/config/v1/internal_token.proto\x1a\x1ekasbah/config/v1/keysets.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a\x1dkasbah/config/v1/schema.proto\x1a\x1dkasbah/config/v1/secret.proto\"\xb6\x04\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckasbah/config/v1/basic.proto\x1a\x1bkasbah/config/v1/body.proto\x1a!kasbah/config/v1/httpclient.proto\x1a%kasbah/config/v1/internal_token.proto\x1a\x1ekasbah/config/v1/keysets.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a\x1dkasbah/config/v1/schema.proto\x1a\x1dkasbah/config/v1/secret.proto\x1a kasbah/config/v1/signature.proto\"\xb6\x04\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
@@ -3741,22 +3775,25 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\xbaH\a*\x05\x18\x80\xc2\xd7/R\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12B\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\xea\v\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x06maxAge\"\x9c\x0e\n" +
 	"\bProvider\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xbaH\"r \x18d2\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12)\n" +
 	"\x03jwt\x18\x02 \x01(\v2\x15.kasbah.config.v1.JwtH\x00R\x03jwt\x123\n" +
 	"\aapi_key\x18\x03 \x01(\v2\x18.kasbah.config.v1.ApiKeyH\x00R\x06apiKey\x12G\n" +
 	"\rintrospection\x18\x04 \x01(\v2\x1f.kasbah.config.v1.IntrospectionH\x00R\rintrospection\x12T\n" +
-	"\x12client_certificate\x18\x05 \x01(\v2#.kasbah.config.v1.ClientCertificateH\x00R\x11clientCertificate\x124\n" +
+	"\x12client_certificate\x18\x05 \x01(\v2#.kasbah.config.v1.ClientCertificateH\x00R\x11clientCertificate\x12/\n" +
+	"\x05basic\x18\b \x01(\v2\x17.kasbah.config.v1.BasicH\x00R\x05basic\x12H\n" +
+	"\x0ehttp_signature\x18\t \x01(\v2\x1f.kasbah.config.v1.HttpSignatureH\x00R\rhttpSignature\x124\n" +
 	"\x06client\x18\r \x01(\v2\x1c.kasbah.config.v1.HttpClientR\x06client\x128\n" +
 	"\x04from\x18\x0e \x03(\v2\x1a.kasbah.config.v1.LocationB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x04from\x12\x18\n" +
 	"\aforward\x18\x0f \x01(\bR\aforward\x124\n" +
-	"\x06enrich\x18\x14 \x01(\v2\x1c.kasbah.config.v1.EnrichmentR\x06enrich:\xd4\a\xbaH\xd0\a\x1a\xe4\x02\n" +
+	"\x06enrich\x18\x14 \x01(\v2\x1c.kasbah.config.v1.EnrichmentR\x06enrich:\x8b\t\xbaH\x87\t\x1a\xe4\x02\n" +
 	"\x0fprovider.enrich\x12wenrich goes with jwt or introspection, and userinfo not with encrypted tokens, nor without url where no issuer is named\x1a\xd7\x01!has(this.enrich) || (has(this.jwt) || has(this.introspection)) && (!has(this.enrich.userinfo) || (has(this.jwt) ? size(this.jwt.decryption) == 0 : this.enrich.userinfo.url != '' || this.introspection.issuer != ''))\x1a\x92\x01\n" +
 	"\rprovider.from\x128say where the key is in from alone, and leave out header\x1aGsize(this.from) == 0 || !has(this.api_key) || this.api_key.header == ''\x1a\xda\x01\n" +
 	"\x1bprovider.client_certificate\x12Ga client certificate has no from, and forward goes with forwarded alone\x1ar!has(this.client_certificate) || size(this.from) == 0 && (!this.forward || has(this.client_certificate.forwarded))\x1a\xf4\x01\n" +
-	"\rprovider.dpop\x12Pa token with a proof stands behind the scheme DPoP; name that place in from, too\x1a\x90\x01size(this.from) == 0 || !has(this.jwt.proof.dpop) && !has(this.introspection.proof.dpop) || this.from.exists(f, f.scheme.lowerAscii() == 'dpop')B\r\n" +
+	"\rprovider.dpop\x12Pa token with a proof stands behind the scheme DPoP; name that place in from, too\x1a\x90\x01size(this.from) == 0 || !has(this.jwt.proof.dpop) && !has(this.introspection.proof.dpop) || this.from.exists(f, f.scheme.lowerAscii() == 'dpop')\x1a\xb4\x01\n" +
+	"\x0eprovider.basic\x12[a password is in the Authorization header alone, and a signature in its own; leave out from\x1aE!has(this.basic) && !has(this.http_signature) || size(this.from) == 0B\r\n" +
 	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xe6\x02\n" +
 	"\n" +
 	"Enrichment\x128\n" +
@@ -4091,11 +4128,13 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*Schema)(nil),               // 47: kasbah.config.v1.Schema
 	(*KeySets)(nil),              // 48: kasbah.config.v1.KeySets
 	(*durationpb.Duration)(nil),  // 49: google.protobuf.Duration
-	(*HttpClient)(nil),           // 50: kasbah.config.v1.HttpClient
-	(*Secret)(nil),               // 51: kasbah.config.v1.Secret
-	(*Proof)(nil),                // 52: kasbah.config.v1.Proof
-	(*Body)(nil),                 // 53: kasbah.config.v1.Body
-	(*Rule)(nil),                 // 54: kasbah.config.v1.Rule
+	(*Basic)(nil),                // 50: kasbah.config.v1.Basic
+	(*HttpSignature)(nil),        // 51: kasbah.config.v1.HttpSignature
+	(*HttpClient)(nil),           // 52: kasbah.config.v1.HttpClient
+	(*Secret)(nil),               // 53: kasbah.config.v1.Secret
+	(*Proof)(nil),                // 54: kasbah.config.v1.Proof
+	(*Body)(nil),                 // 55: kasbah.config.v1.Body
+	(*Rule)(nil),                 // 56: kasbah.config.v1.Rule
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	8,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
@@ -4124,68 +4163,70 @@ var file_kasbah_config_v1_config_proto_depIdxs = []int32{
 	27, // 23: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
 	23, // 24: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
 	25, // 25: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	50, // 26: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
-	17, // 27: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	14, // 28: kasbah.config.v1.Provider.enrich:type_name -> kasbah.config.v1.Enrichment
-	15, // 29: kasbah.config.v1.Enrichment.userinfo:type_name -> kasbah.config.v1.UserInfo
-	16, // 30: kasbah.config.v1.Enrichment.http:type_name -> kasbah.config.v1.EnrichmentService
-	49, // 31: kasbah.config.v1.Enrichment.max_age:type_name -> google.protobuf.Duration
-	49, // 32: kasbah.config.v1.Enrichment.timeout:type_name -> google.protobuf.Duration
-	3,  // 33: kasbah.config.v1.Enrichment.on_failure:type_name -> kasbah.config.v1.EnrichmentFailure
-	51, // 34: kasbah.config.v1.EnrichmentService.secret:type_name -> kasbah.config.v1.Secret
-	31, // 35: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	49, // 36: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	49, // 37: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	22, // 38: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	19, // 39: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 40: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	21, // 41: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	52, // 42: kasbah.config.v1.Jwt.proof:type_name -> kasbah.config.v1.Proof
-	51, // 43: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	51, // 44: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	4,  // 45: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	51, // 46: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	51, // 47: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	49, // 48: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	49, // 49: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	49, // 50: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	49, // 51: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	22, // 52: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	19, // 53: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	24, // 54: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	52, // 55: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
-	31, // 56: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	5,  // 57: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	26, // 58: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	28, // 59: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	29, // 60: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	30, // 61: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	49, // 62: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	51, // 63: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	49, // 64: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	49, // 65: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	37, // 66: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	34, // 67: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	41, // 68: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	33, // 69: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	35, // 70: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	36, // 71: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	51, // 72: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	49, // 73: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	49, // 74: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	40, // 75: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	42, // 76: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	43, // 77: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	44, // 78: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	39, // 79: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	53, // 80: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
-	54, // 81: kasbah.config.v1.Route.rules:type_name -> kasbah.config.v1.Rule
-	49, // 82: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	83, // [83:83] is the sub-list for method output_type
-	83, // [83:83] is the sub-list for method input_type
-	83, // [83:83] is the sub-list for extension type_name
-	83, // [83:83] is the sub-list for extension extendee
-	0,  // [0:83] is the sub-list for field type_name
+	50, // 26: kasbah.config.v1.Provider.basic:type_name -> kasbah.config.v1.Basic
+	51, // 27: kasbah.config.v1.Provider.http_signature:type_name -> kasbah.config.v1.HttpSignature
+	52, // 28: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
+	17, // 29: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	14, // 30: kasbah.config.v1.Provider.enrich:type_name -> kasbah.config.v1.Enrichment
+	15, // 31: kasbah.config.v1.Enrichment.userinfo:type_name -> kasbah.config.v1.UserInfo
+	16, // 32: kasbah.config.v1.Enrichment.http:type_name -> kasbah.config.v1.EnrichmentService
+	49, // 33: kasbah.config.v1.Enrichment.max_age:type_name -> google.protobuf.Duration
+	49, // 34: kasbah.config.v1.Enrichment.timeout:type_name -> google.protobuf.Duration
+	3,  // 35: kasbah.config.v1.Enrichment.on_failure:type_name -> kasbah.config.v1.EnrichmentFailure
+	53, // 36: kasbah.config.v1.EnrichmentService.secret:type_name -> kasbah.config.v1.Secret
+	31, // 37: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	49, // 38: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	49, // 39: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	22, // 40: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	19, // 41: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	20, // 42: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	21, // 43: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	54, // 44: kasbah.config.v1.Jwt.proof:type_name -> kasbah.config.v1.Proof
+	53, // 45: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	53, // 46: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	4,  // 47: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	53, // 48: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	53, // 49: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	49, // 50: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	49, // 51: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	49, // 52: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	49, // 53: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	22, // 54: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	19, // 55: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	24, // 56: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	54, // 57: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
+	31, // 58: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	5,  // 59: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	26, // 60: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	28, // 61: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	29, // 62: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	30, // 63: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	49, // 64: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	53, // 65: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	49, // 66: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	49, // 67: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	37, // 68: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	34, // 69: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	41, // 70: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	33, // 71: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	35, // 72: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	36, // 73: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	53, // 74: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	49, // 75: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	49, // 76: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	40, // 77: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	42, // 78: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	43, // 79: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	44, // 80: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	39, // 81: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	55, // 82: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
+	56, // 83: kasbah.config.v1.Route.rules:type_name -> kasbah.config.v1.Rule
+	49, // 84: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	85, // [85:85] is the sub-list for method output_type
+	85, // [85:85] is the sub-list for method input_type
+	85, // [85:85] is the sub-list for extension type_name
+	85, // [85:85] is the sub-list for extension extendee
+	0,  // [0:85] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -4193,6 +4234,7 @@ func file_kasbah_config_v1_config_proto_init() {
 	if File_kasbah_config_v1_config_proto != nil {
 		return
 	}
+	file_kasbah_config_v1_basic_proto_init()
 	file_kasbah_config_v1_body_proto_init()
 	file_kasbah_config_v1_httpclient_proto_init()
 	file_kasbah_config_v1_internal_token_proto_init()
@@ -4200,6 +4242,7 @@ func file_kasbah_config_v1_config_proto_init() {
 	file_kasbah_config_v1_proof_proto_init()
 	file_kasbah_config_v1_schema_proto_init()
 	file_kasbah_config_v1_secret_proto_init()
+	file_kasbah_config_v1_signature_proto_init()
 	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
 		(*RevocationStore_File)(nil),
 	}
@@ -4208,6 +4251,8 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Provider_ApiKey)(nil),
 		(*Provider_Introspection)(nil),
 		(*Provider_ClientCertificate)(nil),
+		(*Provider_Basic)(nil),
+		(*Provider_HttpSignature)(nil),
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{
 		(*Enrichment_Userinfo)(nil),

@@ -313,7 +313,7 @@ func (*CertificateBinding) Descriptor() ([]byte, []int) {
 	return file_kasbah_config_v1_proof_proto_rawDescGZIP(), []int{3}
 }
 
-// Replay is where it is remembered which proofs were used.
+// Replay is where it is remembered which proofs, and which signatures of requests, were used.
 type Replay struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many are remembered in memory, at about 60 bytes each. With more at a time callers are refused with 503. Default 1000000.
