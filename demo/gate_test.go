@@ -28,6 +28,7 @@ type gate struct {
 	folder  string
 	issuer  *keystest.Issuer
 	address string
+	public  string // where the public service is, empty where there is none
 	stop    func() // ends Kasbah, once
 	log     *lines
 }
@@ -77,6 +78,9 @@ func newGateOf(t *testing.T, files fs.FS, more map[string]string) *gate {
 	ended := make(chan error, 1)
 	go func() { ended <- kasbah.Run(ctx) }()
 	g := &gate{folder: folder, issuer: issuer, address: kasbah.Addr().String(), log: log}
+	if at := kasbah.PublicAddr(); at != nil {
+		g.public = at.String()
+	}
 	g.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -12,6 +12,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/kasbah-authz/kasbah/keys/internal/backchannel"
+	"github.com/kasbah-authz/kasbah/keys/internal/revoked"
 )
 
 // Options are what a [Store] needs. Now is required.
@@ -59,7 +62,7 @@ type CacheStats struct {
 	Entries int    // principals in the cache now, about
 }
 
-// Store is what outlives a reload: the remote key sets, the tables of API keys, and the cache of verified credentials. It is safe
+// Store is what outlives a reload: the remote key sets, the tables of API keys, the revocations, and the cache of verified credentials. It is safe
 // for use by many goroutines at once.
 type Store struct {
 	client      *http.Client
@@ -68,13 +71,15 @@ type Store struct {
 	cache       *cache
 	inactive    *inactive
 	generations atomic.Uint64
+	logouts     backchannel.Guard
 
-	mu      sync.Mutex
-	sets    map[source]*remote
-	tables  map[tableID]*keyTable
-	running context.Context // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
-	group   sync.WaitGroup  // the loops of the sets and tables, and the questions to introspection servers
-	answers map[Answers]uint64
+	mu          sync.Mutex
+	sets        map[source]*remote
+	tables      map[tableID]*keyTable
+	revocations map[revocationID]*revoked.Follower
+	running     context.Context // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
+	group       sync.WaitGroup  // the loops of the sets and tables, and the questions to introspection servers
+	answers     map[Answers]uint64
 }
 
 // NewStore returns an empty Store. It starts nothing: [Store.Run] does.
@@ -98,13 +103,14 @@ func NewStore(options Options) (*Store, error) {
 		inactive: inactive, answers: map[Answers]uint64{},
 		client: newClient(options.Client), now: options.Now, logger: logger, cache: cache,
 		sets: map[source]*remote{}, tables: map[tableID]*keyTable{},
+		revocations: map[revocationID]*revoked.Follower{},
 	}, nil
 }
 
 // sweepInterval is how often principals whose time is over are looked for in the cache.
 const sweepInterval = time.Minute
 
-// Run fetches the remote key sets and reads the tables of API keys at once, and keeps them fresh until ctx ends; then it waits for its
+// Run fetches the remote key sets and reads the tables of API keys and the revocations at once, and keeps them fresh until ctx ends; then it waits for its
 // goroutines and returns nil. Until it runs, a remote set has no keys. It is an error to run it twice
 // at the same time.
 func (s *Store) Run(ctx context.Context) error {
@@ -119,6 +125,9 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	for _, table := range s.tables {
 		table.start(ctx, &s.group)
+	}
+	for _, follower := range s.revocations {
+		follower.Start(ctx, &s.group)
 	}
 	s.mu.Unlock()
 
@@ -218,9 +227,9 @@ func (s *Store) label(from source) string {
 	return label
 }
 
-// Retain forgets the remote key sets and the tables of API keys that none of these providers uses. Call it when a reload was accepted,
-// with all of its providers.
-func (s *Store) Retain(providers []*Provider) {
+// Retain forgets the remote key sets and the tables of API keys that none of these providers uses, and the stores of revocations
+// that are none of these. Call it when a reload was accepted, with all of its providers and its revocations.
+func (s *Store) Retain(providers []*Provider, revocations ...*Revocations) {
 	used, followed := map[*remote]bool{}, map[*keyTable]bool{}
 	for _, provider := range providers {
 		if provider.apiKeys != nil && provider.apiKeys.table != nil {
@@ -244,6 +253,12 @@ func (s *Store) Retain(providers []*Provider) {
 		if !followed[table] {
 			table.stop()
 			delete(s.tables, id)
+		}
+	}
+	for id, follower := range s.revocations {
+		if !slices.ContainsFunc(revocations, func(r *Revocations) bool { return r != nil && r.follow == follower }) {
+			follower.Stop()
+			delete(s.revocations, id)
 		}
 	}
 }

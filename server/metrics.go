@@ -113,17 +113,22 @@ func (m *metrics) unchanged() {
 }
 
 var (
-	setKeys     = prometheus.NewDesc("kasbah_key_set_keys", "Usable keys of a remote key set.", []string{"source"}, nil)
-	setAge      = prometheus.NewDesc("kasbah_key_set_age_seconds", "Time since the key set was last fetched whole.", []string{"source"}, nil)
-	setOK       = prometheus.NewDesc("kasbah_key_set_last_fetch_ok", "1 if the last fetch was accepted, 0 if older keys are in force.", []string{"source"}, nil)
-	hits        = prometheus.NewDesc("kasbah_credential_cache_hits_total", "Credentials found verified.", nil, nil)
-	misses      = prometheus.NewDesc("kasbah_credential_cache_misses_total", "Credentials that had to be verified.", nil, nil)
-	asked       = prometheus.NewDesc("kasbah_introspections_total", "Answers of introspection servers about tokens that no answer was remembered of.", []string{"provider", "outcome"}, nil)
-	tableUp     = prometheus.NewDesc("kasbah_api_key_store_up", "1 if the API keys of a database are as it has them, 0 if it is out of reach and those that were last read are in force, or none.", []string{"provider", "source"}, nil)
-	tableKeys   = prometheus.NewDesc("kasbah_api_key_store_keys", "API keys that were read from a database, those that are revoked or expired among them.", []string{"provider", "source"}, nil)
-	tableBroken = prometheus.NewDesc("kasbah_api_key_store_broken", "Rows of a database that are no API keys; each is logged, and refused.", []string{"provider", "source"}, nil)
-	tableRead   = prometheus.NewDesc("kasbah_api_key_store_last_read_timestamp_seconds", "When the API keys were last known to be as their database has them.", []string{"provider", "source"}, nil)
-	entries     = prometheus.NewDesc("kasbah_credential_cache_entries", "Verified credentials kept.", nil, nil)
+	setKeys       = prometheus.NewDesc("kasbah_key_set_keys", "Usable keys of a remote key set.", []string{"source"}, nil)
+	setAge        = prometheus.NewDesc("kasbah_key_set_age_seconds", "Time since the key set was last fetched whole.", []string{"source"}, nil)
+	setOK         = prometheus.NewDesc("kasbah_key_set_last_fetch_ok", "1 if the last fetch was accepted, 0 if older keys are in force.", []string{"source"}, nil)
+	hits          = prometheus.NewDesc("kasbah_credential_cache_hits_total", "Credentials found verified.", nil, nil)
+	misses        = prometheus.NewDesc("kasbah_credential_cache_misses_total", "Credentials that had to be verified.", nil, nil)
+	asked         = prometheus.NewDesc("kasbah_introspections_total", "Answers of introspection servers about tokens that no answer was remembered of.", []string{"provider", "outcome"}, nil)
+	tableUp       = prometheus.NewDesc("kasbah_api_key_store_up", "1 if the API keys of a database are as it has them, 0 if it is out of reach and those that were last read are in force, or none.", []string{"provider", "source"}, nil)
+	tableKeys     = prometheus.NewDesc("kasbah_api_key_store_keys", "API keys that were read from a database, those that are revoked or expired among them.", []string{"provider", "source"}, nil)
+	tableBroken   = prometheus.NewDesc("kasbah_api_key_store_broken", "Rows of a database that are no API keys; each is logged, and refused.", []string{"provider", "source"}, nil)
+	tableRead     = prometheus.NewDesc("kasbah_api_key_store_last_read_timestamp_seconds", "When the API keys were last known to be as their database has them.", []string{"provider", "source"}, nil)
+	revokedUp     = prometheus.NewDesc("kasbah_revocation_store_up", "1 if the revocations in force are as their store has them, 0 if it cannot be read and those that were last read are in force, or none.", []string{"source"}, nil)
+	revokedNames  = prometheus.NewDesc("kasbah_revocation_store_names", "Names that something is withdrawn of.", []string{"source"}, nil)
+	revokedBroken = prometheus.NewDesc("kasbah_revocation_store_broken", "Revocations that cannot be read; each withdraws all of its name.", []string{"source"}, nil)
+	revokedLost   = prometheus.NewDesc("kasbah_revocation_store_lost_total", "How often the store came back with less than it had; what it had stays withdrawn in this process.", []string{"source"}, nil)
+	revokedRead   = prometheus.NewDesc("kasbah_revocation_store_last_read_timestamp_seconds", "When the revocations were last known to be as their store has them.", []string{"source"}, nil)
+	entries       = prometheus.NewDesc("kasbah_credential_cache_entries", "Verified credentials kept.", nil, nil)
 )
 
 // keyCollector reads the state of the key sets and of the credential cache when metrics are asked for.
@@ -134,7 +139,7 @@ type keyCollector struct {
 
 // Describe implements prometheus.Collector.
 func (k *keyCollector) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, hits, misses, entries, asked, tableUp, tableKeys, tableBroken, tableRead} {
+	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, hits, misses, entries, asked, tableUp, tableKeys, tableBroken, tableRead, revokedUp, revokedNames, revokedBroken, revokedLost, revokedRead} {
 		descriptions <- d
 	}
 }
@@ -173,6 +178,7 @@ func (k *keyCollector) Collect(collected chan<- prometheus.Metric) {
 			gauge(tableRead, float64(table.Read.UnixMilli())/1000, table.Provider, table.Source)
 		}
 	}
+	k.revocations(collected, gauge)
 	stats := k.store.CacheStats()
 	collected <- prometheus.MustNewConstMetric(hits, prometheus.CounterValue, float64(stats.Hits))
 	collected <- prometheus.MustNewConstMetric(misses, prometheus.CounterValue, float64(stats.Misses))
@@ -180,6 +186,27 @@ func (k *keyCollector) Collect(collected chan<- prometheus.Metric) {
 		collected <- prometheus.MustNewConstMetric(asked, prometheus.CounterValue, float64(count), answers.Provider, answers.Outcome)
 	}
 	gauge(entries, float64(stats.Entries))
+}
+
+func (k *keyCollector) revocations(collected chan<- prometheus.Metric, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
+	seen := map[string]bool{}
+	for _, store := range k.store.RevocationStores() {
+		if seen[store.Source] {
+			continue // reached in another way too, while a reload is tried
+		}
+		seen[store.Source] = true
+		up := 0.0
+		if store.Attempted && store.Err == nil {
+			up = 1
+		}
+		gauge(revokedUp, up, store.Source)
+		gauge(revokedNames, float64(store.Names), store.Source)
+		gauge(revokedBroken, float64(store.Broken), store.Source)
+		collected <- prometheus.MustNewConstMetric(revokedLost, prometheus.CounterValue, float64(store.Lost), store.Source)
+		if !store.Read.IsZero() {
+			gauge(revokedRead, float64(store.Read.UnixMilli())/1000, store.Source)
+		}
+	}
 }
 
 var (

@@ -29,7 +29,7 @@ type endpoint struct {
 // endpoints are all that the public service has. Their paths are there whatever the configuration says, so that a reload
 // may bring what they are about; until then they answer 404 themselves.
 func (s *Server) endpoints() []endpoint {
-	return nil
+	return []endpoint{{http.MethodPost, logoutPath, s.serveLogout}}
 }
 
 // newPublic returns the HTTP service for strangers: the endpoints, and 404 for everything else. Whoever reaches it may ask

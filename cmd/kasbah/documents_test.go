@@ -29,7 +29,7 @@ func lintText(t *testing.T, text string, replaced ...string) (code int, findings
 	}
 	authority := keystest.NewAuthority("clients", time.Now())
 	for pair := append(replaced, "clients.pem", string(authority.PEM()), "clients.crl", string(authority.Revoke(nil)), "partner.pem", string(authority.PEM()),
-		"kasbah.yaml", text, "batch-secret", strings.Repeat("secret", 8), "client-secret", "s3cret", "revoked.yaml", "revoked:\n- {sub: mallory}\n"); len(pair) > 0; pair = pair[2:] {
+		"kasbah.yaml", text, "batch-secret", strings.Repeat("secret", 8), "client-secret", "s3cret", "revoked.yaml", "revoked:\n- {sub: mallory}\n", "redis.url", "redis://:secret@redis.example:6379/0"); len(pair) > 0; pair = pair[2:] {
 		if err := os.WriteFile(filepath.Join(folder, pair[0]), []byte(pair[1]), 0o600); err != nil {
 			t.Fatal(err)
 		}

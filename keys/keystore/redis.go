@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
@@ -109,6 +110,9 @@ func (r Redis) scrub(err error) error {
 	}
 	return fmt.Errorf("%s: %s", r.Source(), oneLine(text))
 }
+
+// newEpoch returns a text that no other store has.
+func newEpoch() string { return rand.Text() }
 
 // redact returns a text without a password that is in it.
 func redact(text, password string) string {

@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
@@ -26,6 +27,28 @@ func lint(r *report, config *configv1.Config, root *place) {
 		l.issuers(i)
 	}
 	l.headers()
+	l.logouts()
+}
+
+// logouts reports who is heard where nothing can be written, or nobody can speak.
+func (l *linter) logouts() {
+	for i, p := range l.config.GetProviders() {
+		at := l.root.field("providers").item(i).field("jwt").field("logout")
+		if p.GetJwt().GetLogout() == nil || at == nil {
+			continue
+		}
+		if store := l.config.GetRevocations(); store == nil || store.GetFile() != "" {
+			l.fault(at, "a logout is for every replica, and is written into revocations: they must be in redis or postgres for it")
+		}
+		if l.config.GetServer().GetPublic() == "" {
+			l.warn(at, "nobody can send a logout token without server.public")
+		}
+		for _, audience := range p.GetJwt().GetAudiences() {
+			if p.GetJwt().GetLogout().GetUntyped() && slices.Contains(p.GetJwt().GetLogout().GetAudiences(), audience) {
+				l.fault(at, "%s is an audience of access tokens too, from which a logout token without a type of its own cannot be told apart", audience)
+			}
+		}
+	}
 }
 
 func (l *linter) fault(at *place, format string, arguments ...any) {

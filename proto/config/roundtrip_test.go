@@ -25,7 +25,7 @@ import (
 )
 
 // enumName is the value of one of the enum fields, as protojson and protoyaml write it.
-var enumName = regexp.MustCompile(`((?:level|format|decisions|authentication|id)"?:\s*"?)(?:LOG_[A-Z]+|CLIENT_AUTHENTICATION|CERTIFICATE_NAME)_([A-Z_]+)`)
+var enumName = regexp.MustCompile(`((?:level|format|decisions|authentication|id|on_failure)"?:\s*"?)(?:LOG_[A-Z]+|CLIENT_AUTHENTICATION|CERTIFICATE_NAME|REVOCATION_FAILURE)_([A-Z_]+)`)
 
 // asWritten writes the enums of what marshal made of a message as an operator would.
 func asWritten(t interface {

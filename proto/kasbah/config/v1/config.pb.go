@@ -406,76 +406,6 @@ func (x *Config) GetRevocations() *RevocationStore {
 	return nil
 }
 
-// RevocationStore is where revocations are.
-type RevocationStore struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where they are.
-	//
-	// Types that are valid to be assigned to Source:
-	//
-	//	*RevocationStore_File
-	Source        isRevocationStore_Source `protobuf_oneof:"source"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RevocationStore) Reset() {
-	*x = RevocationStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RevocationStore) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RevocationStore) ProtoMessage() {}
-
-func (x *RevocationStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RevocationStore.ProtoReflect.Descriptor instead.
-func (*RevocationStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *RevocationStore) GetSource() isRevocationStore_Source {
-	if x != nil {
-		return x.Source
-	}
-	return nil
-}
-
-func (x *RevocationStore) GetFile() string {
-	if x != nil {
-		if x, ok := x.Source.(*RevocationStore_File); ok {
-			return x.File
-		}
-	}
-	return ""
-}
-
-type isRevocationStore_Source interface {
-	isRevocationStore_Source()
-}
-
-type RevocationStore_File struct {
-	// A file as `kasbah revoke` writes it, watched for changes.
-	File string `protobuf:"bytes,1,opt,name=file,proto3,oneof"`
-}
-
-func (*RevocationStore_File) isRevocationStore_Source() {}
-
 // Server is the process: its listeners, its limits and its log. A change of `listen`, `admin`, `public`, `connection`
 // or `reflection` is taken at the next start; a reload that finds one says so.
 type Server struct {
@@ -515,7 +445,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[2]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +457,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[2]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +470,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Server) GetListen() string {
@@ -646,7 +576,7 @@ type Tls struct {
 
 func (x *Tls) Reset() {
 	*x = Tls{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[3]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +588,7 @@ func (x *Tls) String() string {
 func (*Tls) ProtoMessage() {}
 
 func (x *Tls) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[3]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +601,7 @@ func (x *Tls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tls.ProtoReflect.Descriptor instead.
 func (*Tls) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Tls) GetCertFile() string {
@@ -717,7 +647,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[4]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +659,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[4]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +672,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Connection) GetMaxAge() *durationpb.Duration {
@@ -781,7 +711,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[5]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +723,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[5]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +736,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Log) GetLevel() LogLevel {
@@ -845,7 +775,7 @@ type CredentialCache struct {
 
 func (x *CredentialCache) Reset() {
 	*x = CredentialCache{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[6]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +787,7 @@ func (x *CredentialCache) String() string {
 func (*CredentialCache) ProtoMessage() {}
 
 func (x *CredentialCache) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[6]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +800,7 @@ func (x *CredentialCache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialCache.ProtoReflect.Descriptor instead.
 func (*CredentialCache) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CredentialCache) GetMaxEntries() uint32 {
@@ -920,7 +850,7 @@ type Provider struct {
 
 func (x *Provider) Reset() {
 	*x = Provider{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +862,7 @@ func (x *Provider) String() string {
 func (*Provider) ProtoMessage() {}
 
 func (x *Provider) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +875,7 @@ func (x *Provider) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Provider.ProtoReflect.Descriptor instead.
 func (*Provider) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Provider) GetName() string {
@@ -1064,7 +994,7 @@ type Location struct {
 
 func (x *Location) Reset() {
 	*x = Location{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1006,7 @@ func (x *Location) String() string {
 func (*Location) ProtoMessage() {}
 
 func (x *Location) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +1019,7 @@ func (x *Location) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Location.ProtoReflect.Descriptor instead.
 func (*Location) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Location) GetPlace() isLocation_Place {
@@ -1212,14 +1142,17 @@ type Jwt struct {
 	Secrets []*SharedSecret `protobuf:"bytes,13,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	// Keys that the issuer encrypts tokens for (RFC 7516). With them every token must be an encrypted one with a signed one
 	// inside. An RSA key costs about a millisecond of CPU for whatever has the form of such a token; ECDH costs a tenth of that.
-	Decryption    []*DecryptionKey `protobuf:"bytes,16,rep,name=decryption,proto3" json:"decryption,omitempty"`
+	Decryption []*DecryptionKey `protobuf:"bytes,16,rep,name=decryption,proto3" json:"decryption,omitempty"`
+	// Takes the issuer's word that a session has ended (OpenID Connect Back-Channel Logout 1.0), at POST /backchannel-logout of
+	// `server.public`. It goes into `revocations`, which must be in Redis or PostgreSQL for it. Absent: the issuer is not heard.
+	Logout        *Logout `protobuf:"bytes,20,opt,name=logout,proto3" json:"logout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Jwt) Reset() {
 	*x = Jwt{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1164,7 @@ func (x *Jwt) String() string {
 func (*Jwt) ProtoMessage() {}
 
 func (x *Jwt) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1177,7 @@ func (x *Jwt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwt.ProtoReflect.Descriptor instead.
 func (*Jwt) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Jwt) GetIssuer() string {
@@ -1345,6 +1278,13 @@ func (x *Jwt) GetDecryption() []*DecryptionKey {
 	return nil
 }
 
+func (x *Jwt) GetLogout() *Logout {
+	if x != nil {
+		return x.Logout
+	}
+	return nil
+}
+
 // RequiredClaim is what a token must say.
 type RequiredClaim struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1359,7 +1299,7 @@ type RequiredClaim struct {
 
 func (x *RequiredClaim) Reset() {
 	*x = RequiredClaim{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1311,7 @@ func (x *RequiredClaim) String() string {
 func (*RequiredClaim) ProtoMessage() {}
 
 func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1324,7 @@ func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequiredClaim.ProtoReflect.Descriptor instead.
 func (*RequiredClaim) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RequiredClaim) GetPath() string {
@@ -1416,7 +1356,7 @@ type SharedSecret struct {
 
 func (x *SharedSecret) Reset() {
 	*x = SharedSecret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1428,7 +1368,7 @@ func (x *SharedSecret) String() string {
 func (*SharedSecret) ProtoMessage() {}
 
 func (x *SharedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1441,7 +1381,7 @@ func (x *SharedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SharedSecret.ProtoReflect.Descriptor instead.
 func (*SharedSecret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SharedSecret) GetId() string {
@@ -1480,7 +1420,7 @@ type DecryptionKey struct {
 
 func (x *DecryptionKey) Reset() {
 	*x = DecryptionKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1432,7 @@ func (x *DecryptionKey) String() string {
 func (*DecryptionKey) ProtoMessage() {}
 
 func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1445,7 @@ func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecryptionKey.ProtoReflect.Descriptor instead.
 func (*DecryptionKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DecryptionKey) GetId() string {
@@ -1548,7 +1488,7 @@ type PrincipalClaims struct {
 
 func (x *PrincipalClaims) Reset() {
 	*x = PrincipalClaims{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1500,7 @@ func (x *PrincipalClaims) String() string {
 func (*PrincipalClaims) ProtoMessage() {}
 
 func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1513,7 @@ func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrincipalClaims.ProtoReflect.Descriptor instead.
 func (*PrincipalClaims) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PrincipalClaims) GetId() string {
@@ -1650,7 +1590,7 @@ type Introspection struct {
 
 func (x *Introspection) Reset() {
 	*x = Introspection{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +1602,7 @@ func (x *Introspection) String() string {
 func (*Introspection) ProtoMessage() {}
 
 func (x *Introspection) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +1615,7 @@ func (x *Introspection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Introspection.ProtoReflect.Descriptor instead.
 func (*Introspection) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Introspection) GetUrl() string {
@@ -1812,7 +1752,7 @@ type SignedAnswers struct {
 
 func (x *SignedAnswers) Reset() {
 	*x = SignedAnswers{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1824,7 +1764,7 @@ func (x *SignedAnswers) String() string {
 func (*SignedAnswers) ProtoMessage() {}
 
 func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1837,7 +1777,7 @@ func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedAnswers.ProtoReflect.Descriptor instead.
 func (*SignedAnswers) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SignedAnswers) GetIssuer() string {
@@ -1904,7 +1844,7 @@ type ClientCertificate struct {
 
 func (x *ClientCertificate) Reset() {
 	*x = ClientCertificate{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +1856,7 @@ func (x *ClientCertificate) String() string {
 func (*ClientCertificate) ProtoMessage() {}
 
 func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +1869,7 @@ func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCertificate.ProtoReflect.Descriptor instead.
 func (*ClientCertificate) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ClientCertificate) GetCaFile() string {
@@ -2022,7 +1962,7 @@ type ForwardedCertificate struct {
 
 func (x *ForwardedCertificate) Reset() {
 	*x = ForwardedCertificate{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +1974,7 @@ func (x *ForwardedCertificate) String() string {
 func (*ForwardedCertificate) ProtoMessage() {}
 
 func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +1987,7 @@ func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedCertificate.ProtoReflect.Descriptor instead.
 func (*ForwardedCertificate) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ForwardedCertificate) GetAddresses() []string {
@@ -2087,7 +2027,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2039,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2052,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ApiKey) GetHeader() string {
@@ -2156,7 +2096,7 @@ type ApiKeyStore struct {
 
 func (x *ApiKeyStore) Reset() {
 	*x = ApiKeyStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2108,7 @@ func (x *ApiKeyStore) String() string {
 func (*ApiKeyStore) ProtoMessage() {}
 
 func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2121,7 @@ func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyStore.ProtoReflect.Descriptor instead.
 func (*ApiKeyStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ApiKeyStore) GetSource() isApiKeyStore_Source {
@@ -2266,7 +2206,7 @@ type ApiKeyPostgres struct {
 
 func (x *ApiKeyPostgres) Reset() {
 	*x = ApiKeyPostgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2278,7 +2218,7 @@ func (x *ApiKeyPostgres) String() string {
 func (*ApiKeyPostgres) ProtoMessage() {}
 
 func (x *ApiKeyPostgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2291,7 +2231,7 @@ func (x *ApiKeyPostgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyPostgres.ProtoReflect.Descriptor instead.
 func (*ApiKeyPostgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ApiKeyPostgres) GetUrl() *Secret {
@@ -2330,7 +2270,7 @@ type ApiKeySqlite struct {
 
 func (x *ApiKeySqlite) Reset() {
 	*x = ApiKeySqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2342,7 +2282,7 @@ func (x *ApiKeySqlite) String() string {
 func (*ApiKeySqlite) ProtoMessage() {}
 
 func (x *ApiKeySqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2355,7 +2295,7 @@ func (x *ApiKeySqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeySqlite.ProtoReflect.Descriptor instead.
 func (*ApiKeySqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ApiKeySqlite) GetPath() string {
@@ -2396,7 +2336,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2408,7 +2348,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2421,7 +2361,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -2513,7 +2453,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2525,7 +2465,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2538,7 +2478,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Enforcer) GetName() string {
@@ -2614,7 +2554,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2626,7 +2566,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2639,7 +2579,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Context) GetRequest() string {
@@ -2688,7 +2628,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2700,7 +2640,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2713,7 +2653,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -2808,7 +2748,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2820,7 +2760,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2833,7 +2773,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -2872,7 +2812,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2884,7 +2824,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2897,7 +2837,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -2937,7 +2877,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +2889,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +2902,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -3047,7 +2987,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3059,7 +2999,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3072,7 +3012,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Route) GetName() string {
@@ -3174,7 +3114,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3186,7 +3126,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3199,7 +3139,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -3240,7 +3180,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3252,7 +3192,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3265,7 +3205,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Match) GetHost() string {
@@ -3293,16 +3233,13 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dkasbah/config/v1/secret.proto\"\xc7\x02\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a&kasbah/config/v1/revocationstore.proto\x1a\x1dkasbah/config/v1/secret.proto\"\xc7\x02\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
 	"\tenforcers\x18\x03 \x03(\v2\x1a.kasbah.config.v1.EnforcerB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tenforcers\x12<\n" +
 	"\x06routes\x18\x04 \x03(\v2\x17.kasbah.config.v1.RouteB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x06routes\x12C\n" +
-	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\"A\n" +
-	"\x0fRevocationStore\x12\x1d\n" +
-	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\x87\a\n" +
+	"\vrevocations\x18\x05 \x01(\v2!.kasbah.config.v1.RevocationStoreR\vrevocations\"\x87\a\n" +
 	"\x06Server\x12\x8d\x01\n" +
 	"\x06listen\x18\x01 \x01(\tBu\xbaHr\xba\x01l\n" +
 	"\x0elisten.address\x12!must be host:port or unix:///path\x1a7this.startsWith('unix:///') || this.isHostAndPort(true)\xd8\x01\x01R\x06listen\x12s\n" +
@@ -3367,7 +3304,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x12websocket_protocol\x18\x04 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x11websocketProtocol\x12A\n" +
 	"\x06scheme\x18\x05 \x01(\tB)\xbaH&\xd8\x01\x01r!\x1822\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\x06scheme:U\xbaHR\x1aP\n" +
 	"\x0flocation.scheme\x12\x16scheme is for a header\x1a%this.scheme == '' || has(this.header)B\x0e\n" +
-	"\x05place\x12\x05\xbaH\x02\b\x01\"\xe2\f\n" +
+	"\x05place\x12\x05\xbaH\x02\b\x01\"\x94\r\n" +
 	"\x03Jwt\x12\"\n" +
 	"\x06issuer\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x06issuer\x12*\n" +
@@ -3392,7 +3329,8 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
 	"decryption\x18\x10 \x03(\v2\x1f.kasbah.config.v1.DecryptionKeyB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\n" +
-	"decryption:\xfc\x05\xbaH\xf8\x05\x1a\x88\x01\n" +
+	"decryption\x120\n" +
+	"\x06logout\x18\x14 \x01(\v2\x18.kasbah.config.v1.LogoutR\x06logout:\xfc\x05\xbaH\xf8\x05\x1a\x88\x01\n" +
 	"\rjwt.audiences\x12Hname the audiences that a token must be for, or write any_audience: true\x1a-size(this.audiences) > 0 != this.any_audience\x1a\xa9\x01\n" +
 	"\vjwt.tenants\x12Qissuer holds {tenant} once where tenants are named, and not at all where none are\x1aGsize(this.issuer.split('{tenant}')) == (size(this.tenants) > 0 ? 2 : 1)\x1a\xea\x01\n" +
 	"\vjwt.secrets\x12QHS256, HS384 and HS512 need secrets, which go with no jwks and no other algorithm\x1a\x87\x01size(this.secrets) > 0 ? this.algorithms.all(a, a.startsWith('HS')) && !has(this.jwks) : !this.algorithms.exists(a, a.startsWith('HS'))\x1a\xd1\x01\n" +
@@ -3615,7 +3553,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),                // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),               // 1: kasbah.config.v1.LogFormat
@@ -3623,117 +3561,119 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(ClientAuthentication)(0),    // 3: kasbah.config.v1.ClientAuthentication
 	(CertificateName)(0),         // 4: kasbah.config.v1.CertificateName
 	(*Config)(nil),               // 5: kasbah.config.v1.Config
-	(*RevocationStore)(nil),      // 6: kasbah.config.v1.RevocationStore
-	(*Server)(nil),               // 7: kasbah.config.v1.Server
-	(*Tls)(nil),                  // 8: kasbah.config.v1.Tls
-	(*Connection)(nil),           // 9: kasbah.config.v1.Connection
-	(*Log)(nil),                  // 10: kasbah.config.v1.Log
-	(*CredentialCache)(nil),      // 11: kasbah.config.v1.CredentialCache
-	(*Provider)(nil),             // 12: kasbah.config.v1.Provider
-	(*Location)(nil),             // 13: kasbah.config.v1.Location
-	(*Jwt)(nil),                  // 14: kasbah.config.v1.Jwt
-	(*RequiredClaim)(nil),        // 15: kasbah.config.v1.RequiredClaim
-	(*SharedSecret)(nil),         // 16: kasbah.config.v1.SharedSecret
-	(*DecryptionKey)(nil),        // 17: kasbah.config.v1.DecryptionKey
-	(*PrincipalClaims)(nil),      // 18: kasbah.config.v1.PrincipalClaims
-	(*Introspection)(nil),        // 19: kasbah.config.v1.Introspection
-	(*SignedAnswers)(nil),        // 20: kasbah.config.v1.SignedAnswers
-	(*ClientCertificate)(nil),    // 21: kasbah.config.v1.ClientCertificate
-	(*ForwardedCertificate)(nil), // 22: kasbah.config.v1.ForwardedCertificate
-	(*ApiKey)(nil),               // 23: kasbah.config.v1.ApiKey
-	(*ApiKeyStore)(nil),          // 24: kasbah.config.v1.ApiKeyStore
-	(*ApiKeyPostgres)(nil),       // 25: kasbah.config.v1.ApiKeyPostgres
-	(*ApiKeySqlite)(nil),         // 26: kasbah.config.v1.ApiKeySqlite
-	(*Jwks)(nil),                 // 27: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),             // 28: kasbah.config.v1.Enforcer
-	(*Context)(nil),              // 29: kasbah.config.v1.Context
-	(*Policy)(nil),               // 30: kasbah.config.v1.Policy
-	(*Postgres)(nil),             // 31: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),               // 32: kasbah.config.v1.Sqlite
-	(*Source)(nil),               // 33: kasbah.config.v1.Source
-	(*Route)(nil),                // 34: kasbah.config.v1.Route
-	(*StepUp)(nil),               // 35: kasbah.config.v1.StepUp
-	(*Match)(nil),                // 36: kasbah.config.v1.Match
-	nil,                          // 37: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                          // 38: kasbah.config.v1.Route.HeadersEntry
-	nil,                          // 39: kasbah.config.v1.Route.QueryEntry
-	nil,                          // 40: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*Server)(nil),               // 6: kasbah.config.v1.Server
+	(*Tls)(nil),                  // 7: kasbah.config.v1.Tls
+	(*Connection)(nil),           // 8: kasbah.config.v1.Connection
+	(*Log)(nil),                  // 9: kasbah.config.v1.Log
+	(*CredentialCache)(nil),      // 10: kasbah.config.v1.CredentialCache
+	(*Provider)(nil),             // 11: kasbah.config.v1.Provider
+	(*Location)(nil),             // 12: kasbah.config.v1.Location
+	(*Jwt)(nil),                  // 13: kasbah.config.v1.Jwt
+	(*RequiredClaim)(nil),        // 14: kasbah.config.v1.RequiredClaim
+	(*SharedSecret)(nil),         // 15: kasbah.config.v1.SharedSecret
+	(*DecryptionKey)(nil),        // 16: kasbah.config.v1.DecryptionKey
+	(*PrincipalClaims)(nil),      // 17: kasbah.config.v1.PrincipalClaims
+	(*Introspection)(nil),        // 18: kasbah.config.v1.Introspection
+	(*SignedAnswers)(nil),        // 19: kasbah.config.v1.SignedAnswers
+	(*ClientCertificate)(nil),    // 20: kasbah.config.v1.ClientCertificate
+	(*ForwardedCertificate)(nil), // 21: kasbah.config.v1.ForwardedCertificate
+	(*ApiKey)(nil),               // 22: kasbah.config.v1.ApiKey
+	(*ApiKeyStore)(nil),          // 23: kasbah.config.v1.ApiKeyStore
+	(*ApiKeyPostgres)(nil),       // 24: kasbah.config.v1.ApiKeyPostgres
+	(*ApiKeySqlite)(nil),         // 25: kasbah.config.v1.ApiKeySqlite
+	(*Jwks)(nil),                 // 26: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),             // 27: kasbah.config.v1.Enforcer
+	(*Context)(nil),              // 28: kasbah.config.v1.Context
+	(*Policy)(nil),               // 29: kasbah.config.v1.Policy
+	(*Postgres)(nil),             // 30: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),               // 31: kasbah.config.v1.Sqlite
+	(*Source)(nil),               // 32: kasbah.config.v1.Source
+	(*Route)(nil),                // 33: kasbah.config.v1.Route
+	(*StepUp)(nil),               // 34: kasbah.config.v1.StepUp
+	(*Match)(nil),                // 35: kasbah.config.v1.Match
+	nil,                          // 36: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                          // 37: kasbah.config.v1.Route.HeadersEntry
+	nil,                          // 38: kasbah.config.v1.Route.QueryEntry
+	nil,                          // 39: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*RevocationStore)(nil),      // 40: kasbah.config.v1.RevocationStore
 	(*durationpb.Duration)(nil),  // 41: google.protobuf.Duration
-	(*Secret)(nil),               // 42: kasbah.config.v1.Secret
+	(*Logout)(nil),               // 42: kasbah.config.v1.Logout
+	(*Secret)(nil),               // 43: kasbah.config.v1.Secret
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
-	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
-	12, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	28, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	34, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
-	6,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
-	8,  // 5: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	6,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
+	11, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
+	27, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	33, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	40, // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
+	7,  // 5: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
 	41, // 6: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
 	41, // 7: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	9,  // 8: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	8,  // 8: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
 	41, // 9: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	10, // 10: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	11, // 11: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	9,  // 10: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	10, // 11: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
 	41, // 12: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
 	41, // 13: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 14: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 15: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 16: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
 	41, // 17: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	14, // 18: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	23, // 19: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	19, // 20: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	21, // 21: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	13, // 22: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	27, // 23: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	13, // 18: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	22, // 19: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	18, // 20: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	20, // 21: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	12, // 22: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	26, // 23: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
 	41, // 24: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
 	41, // 25: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	18, // 26: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 27: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	16, // 28: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	17, // 29: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	42, // 30: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	42, // 31: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	3,  // 32: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	42, // 33: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	42, // 34: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	41, // 35: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	41, // 36: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	41, // 37: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	41, // 38: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	18, // 39: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	15, // 40: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 41: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	27, // 42: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	4,  // 43: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	22, // 44: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	24, // 45: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	25, // 46: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	26, // 47: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	41, // 48: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	42, // 49: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	41, // 50: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	41, // 51: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	33, // 52: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	30, // 53: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	37, // 54: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	29, // 55: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	31, // 56: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	32, // 57: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	42, // 58: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	41, // 59: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	41, // 60: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	36, // 61: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	38, // 62: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	39, // 63: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	40, // 64: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	35, // 65: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	41, // 66: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	67, // [67:67] is the sub-list for method output_type
-	67, // [67:67] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	17, // 26: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	14, // 27: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	15, // 28: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	16, // 29: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	42, // 30: kasbah.config.v1.Jwt.logout:type_name -> kasbah.config.v1.Logout
+	43, // 31: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	43, // 32: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 33: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	43, // 34: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	43, // 35: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	41, // 36: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	41, // 37: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	41, // 38: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	41, // 39: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	17, // 40: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	14, // 41: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	19, // 42: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	26, // 43: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 44: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	21, // 45: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	23, // 46: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	24, // 47: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	25, // 48: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	41, // 49: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	43, // 50: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	41, // 51: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	41, // 52: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	32, // 53: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	29, // 54: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	36, // 55: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	28, // 56: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	30, // 57: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	31, // 58: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	43, // 59: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	41, // 60: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	41, // 61: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	35, // 62: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	37, // 63: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	38, // 64: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	39, // 65: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	34, // 66: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	41, // 67: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	68, // [68:68] is the sub-list for method output_type
+	68, // [68:68] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -3741,39 +3681,37 @@ func file_kasbah_config_v1_config_proto_init() {
 	if File_kasbah_config_v1_config_proto != nil {
 		return
 	}
+	file_kasbah_config_v1_revocationstore_proto_init()
 	file_kasbah_config_v1_secret_proto_init()
-	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
-		(*RevocationStore_File)(nil),
-	}
-	file_kasbah_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[6].OneofWrappers = []any{
 		(*Provider_Jwt)(nil),
 		(*Provider_ApiKey)(nil),
 		(*Provider_Introspection)(nil),
 		(*Provider_ClientCertificate)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{
 		(*Location_Header)(nil),
 		(*Location_Cookie)(nil),
 		(*Location_Query)(nil),
 		(*Location_WebsocketProtocol)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[19].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[18].OneofWrappers = []any{
 		(*ApiKeyStore_File)(nil),
 		(*ApiKeyStore_Postgres)(nil),
 		(*ApiKeyStore_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[21].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[25].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[24].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[28].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[27].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -3783,7 +3721,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   36,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
