@@ -45,7 +45,9 @@ func (c *compiler) revocations(message *configv1.RevocationStore) *keys.Revocati
 	if at.File != "" {
 		source.Name, source.Patience = "file:"+at.File, 0
 		cuts := new(atomic.Int64)
-		source.Open = func(context.Context) (keys.RevocationReader, error) { return &revocationFile{path: at.File, cuts: cuts}, nil }
+		source.Open = func(context.Context) (keys.RevocationReader, error) {
+			return &revocationFile{path: at.File, cuts: cuts}, nil
+		}
 		if !c.store.FollowsRevocations(at) {
 			file, findings := readRevocations(at.File)
 			if file == nil {

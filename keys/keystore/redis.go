@@ -84,8 +84,12 @@ func (r Redis) client(connections int) (*redis.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newRedis(options), nil
+}
+
+func newRedis(options *redis.Options) *redis.Client {
 	logging.Disable() // it would write to standard error, which is our log; all that it has to say are errors, too
-	return redis.NewClient(options), nil
+	return redis.NewClient(options)
 }
 
 // Ping asks the server whether it is there and knows us.

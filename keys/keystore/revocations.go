@@ -25,6 +25,7 @@ const (
 var (
 	errNotMade  = errors.New("there is no store of revocations here, or no longer: kasbah revoke init makes one")
 	errMadeYet  = errors.New("there is a store of revocations here already")
+	errFull     = fmt.Errorf("something is withdrawn of %d names already, which is all that a server reads: give entries an end, or remove some", revoked.MaxNames)
 	errContends = errors.New("others change the same entry all the time")
 )
 

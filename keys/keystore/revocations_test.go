@@ -327,6 +327,35 @@ func TestRedisLosesRevocations(t *testing.T) {
 	}
 }
 
+// TestRevocationsFull: no more is taken than a server reads, but what is there can be withdrawn further.
+func TestRevocationsFull(t *testing.T) {
+	t.Parallel()
+	server := envoytest.RunRedis(t).URL()
+	client := redisClient(t, server)
+	at := keystore.RevocationsAt{Redis: keystore.Redis{URL: server, Prefix: "test:"}}
+	if err := keystore.InitRevocations(t.Context(), at); err != nil {
+		t.Fatal(err)
+	}
+	store := openRevocations(t, at)
+	defer store.Close()
+	name := keys.RevocationName{Claim: "jti", Value: "there"}
+	if err := store.Add(t.Context(), name, keys.RevocationWindow{Until: noon}, noon.Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	const atOnce = 27_027 // a 37th of 999,999: a script of seconds is one that Redis complains of
+	for n := 0; n < 999_999; n += atOnce {
+		if err := client.Eval(t.Context(), "for i = ARGV[1], ARGV[2] do redis.call('HSET', KEYS[1], i, '') end", []string{"test:{revoked}:names"}, n+1, n+atOnce).Err(); !errors.Is(err, redis.Nil) {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Add(t.Context(), keys.RevocationName{Claim: "jti", Value: "more"}, keys.RevocationWindow{}, noon.Add(-time.Hour)); err == nil || !strings.Contains(err.Error(), "1000000 names") {
+		t.Errorf("one more: %v", err)
+	}
+	if err := store.Add(t.Context(), name, keys.RevocationWindow{}, noon.Add(-time.Hour)); err != nil {
+		t.Errorf("one that is there: %v", err)
+	}
+}
+
 // TestRevocationsByHand: who changes the table of PostgreSQL by hand is noticed, and what nobody can read withdraws everything.
 func TestRevocationsByHand(t *testing.T) {
 	t.Parallel()
@@ -395,7 +424,9 @@ func TestRevocationErrors(t *testing.T) {
 	for _, at := range []keystore.RevocationsAt{
 		{Redis: keystore.Redis{URL: (&url.URL{Scheme: "redis", User: url.UserPassword("", "hunter2"), Host: listener.Addr().String()}).String(), Prefix: "x:"}},
 		{Postgres: keystore.Config{Postgres: "postgres://kasbah:hunter2@" + listener.Addr().String() + "/x?sslmode=disable", Table: "revoked"}},
-		{}, {Postgres: keystore.Config{SQLite: "x.db", Table: "revoked"}}, {Redis: keystore.Redis{URL: "redis://:hunter2@%zz"}},
+		{},
+		{Postgres: keystore.Config{SQLite: "x.db", Table: "revoked"}},
+		{Redis: keystore.Redis{URL: "redis://:hunter2@%zz"}},
 	} {
 		err := keystore.InitRevocations(t.Context(), at)
 		if err == nil {

@@ -71,7 +71,8 @@ func (p *postgresRevocations) init(ctx context.Context) error {
 func (p *postgresRevocations) change(ctx context.Context, name keys.RevocationName, now time.Time, change func([]keys.RevocationWindow) []keys.RevocationWindow) error {
 	table := p.names.of("")
 	return pgx.BeginFunc(ctx, p.conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT FROM "+p.names.of("_version")+" FOR UPDATE"); err != nil { // nobody else changes anything now
+		var changes int64
+		if err := tx.QueryRow(ctx, "SELECT change FROM "+p.names.of("_version")+" FOR UPDATE").Scan(&changes); err != nil { // nobody else changes anything now
 			return err
 		}
 		if _, err := tx.Exec(ctx, "DELETE FROM "+table+" WHERE digest IN (SELECT digest FROM "+table+" WHERE ends < $1 LIMIT $2)", now.Add(-pruneBehind), pruneAtOnce); err != nil {
@@ -94,6 +95,15 @@ func (p *postgresRevocations) change(ctx context.Context, name keys.RevocationNa
 			return err
 		case len(before) > 0 && revoked.FormatWindows(after) == text:
 			return nil
+		}
+		if len(before) == 0 && changes >= revoked.MaxNames { // as long as fewer were made, there are fewer
+			var names int
+			if err := tx.QueryRow(ctx, "SELECT count(*) FROM "+table).Scan(&names); err != nil {
+				return err
+			}
+			if names >= revoked.MaxNames {
+				return errFull
+			}
 		}
 		var ends *time.Time
 		if end := revoked.End(after); !end.IsZero() {

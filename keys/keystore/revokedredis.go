@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,15 +26,24 @@ import (
 type redisRevocations struct {
 	client                        *redis.Client
 	version, names, changes, ends string
+
+	connects atomic.Int64 // that the client has made, by itself too
+	seen     int64        // at the last read
 }
 
 func openRedisRevocations(at Redis) (*redisRevocations, error) {
-	client, err := at.client(1)
+	options, err := at.options(1)
 	if err != nil {
 		return nil, err
 	}
 	name := func(part string) string { return at.Prefix + "{revoked}:" + part }
-	return &redisRevocations{client, name("version"), name("names"), name("changes"), name("ends")}, nil
+	r := &redisRevocations{version: name("version"), names: name("names"), changes: name("changes"), ends: name("ends")}
+	options.OnConnect = func(context.Context, *redis.Conn) error {
+		r.connects.Add(1)
+		return nil
+	}
+	r.client = newRedis(options)
+	return r, nil
 }
 
 // Close implements [keys.RevocationReader].
@@ -58,8 +68,8 @@ func (r *redisRevocations) init(ctx context.Context) error {
 }
 
 // redisChange writes the windows of a name: ARGV the name, what they were, what they are (empty: the name goes), when they end, before
-// when what has ended goes, and how many of those go at once. It answers 1, 0 where they were something else, and -1 where
-// there is no store.
+// when what has ended goes, how many of those go at once, and how many names there may be. It answers 1, 0 where they were something else, -1
+// where there is no store, and -2 where it is full.
 var redisChange = redis.NewScript(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return -1 end
 local before = redis.call('HGET', KEYS[2], ARGV[1]) or ''
@@ -68,6 +78,10 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', ARGV[5], 'LIM
   redis.call('HDEL', KEYS[2], name)
   redis.call('ZREM', KEYS[3], name)
   redis.call('ZREM', KEYS[4], name)
+end
+if before == '' and ARGV[3] ~= '' and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[7]) then
+  redis.call('HSET', KEYS[1], 'count', redis.call('HLEN', KEYS[2]))
+  return -2
 end
 if ARGV[3] == '' then
   if before ~= '' then
@@ -111,12 +125,14 @@ func (r *redisRevocations) change(ctx context.Context, name keys.RevocationName,
 		if after == before {
 			return r.check(ctx)
 		}
-		done, err := redisChange.Run(ctx, r.client, r.keys(), id, before, after, end, now.Add(-pruneBehind).Unix(), pruneAtOnce).Int()
+		done, err := redisChange.Run(ctx, r.client, r.keys(), id, before, after, end, now.Add(-pruneBehind).Unix(), pruneAtOnce, revoked.MaxNames).Int()
 		switch {
 		case err != nil:
 			return err
-		case done < 0:
+		case done == -1:
 			return errNotMade
+		case done == -2:
+			return errFull
 		case done == 1:
 			return nil
 		}
@@ -168,13 +184,15 @@ const redisAtOnce = 1000 // names that one question reads
 // Read implements [keys.RevocationReader].
 func (r *redisRevocations) Read(ctx context.Context, since keys.RevocationState, row func(keys.Revocation, error)) (now keys.RevocationState, whole bool, err error) {
 	now, count, err := r.state(ctx)
-	if err != nil || now == since {
+	connects := r.connects.Load()
+	again := connects != r.seen // another server may answer, which has counted to the same numbers otherwise
+	if err != nil || now == since && !again {
 		return now, false, err
 	}
 	if count > revoked.MaxNames {
 		return now, false, fmt.Errorf("there are more than %d names", revoked.MaxNames)
 	}
-	whole = now.Epoch != since.Epoch || now.Change < since.Change || now.Cut != since.Cut
+	whole = again || now.Epoch != since.Epoch || now.Change < since.Change || now.Cut != since.Cut
 	if whole {
 		err = r.readAll(ctx, row)
 	} else {
@@ -185,9 +203,10 @@ func (r *redisRevocations) Read(ctx context.Context, since keys.RevocationState,
 	}
 	// What was read in several questions is of one store only if that is still the same one.
 	after, _, err := r.state(ctx)
-	if err == nil && (after.Epoch != now.Epoch || after.Change < now.Change) {
-		err = errors.New("another store took its place while it was read")
+	if err == nil && (after.Epoch != now.Epoch || after.Change < now.Change || r.connects.Load() != connects) {
+		err = errors.New("another server took its place while it was read")
 	}
+	r.seen = connects
 	return now, whole, err
 }
 

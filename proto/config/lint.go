@@ -43,10 +43,13 @@ func (l *linter) logouts() {
 		if l.config.GetServer().GetPublic() == "" {
 			l.warn(at, "nobody can send a logout token without server.public")
 		}
-		for _, audience := range p.GetJwt().GetAudiences() {
-			if p.GetJwt().GetLogout().GetUntyped() && slices.Contains(p.GetJwt().GetLogout().GetAudiences(), audience) {
-				l.fault(at, "%s is an audience of access tokens too, from which a logout token without a type of its own cannot be told apart", audience)
-			}
+		if !p.GetJwt().GetLogout().GetUntyped() {
+			continue
+		}
+		if p.GetJwt().GetAnyAudience() || slices.ContainsFunc(p.GetJwt().GetAudiences(), func(audience string) bool {
+			return slices.Contains(p.GetJwt().GetLogout().GetAudiences(), audience)
+		}) {
+			l.fault(at, "a logout token without a type of its own cannot be told apart from an access token for the same audience: leave out untyped, or name other audiences")
 		}
 	}
 }

@@ -50,7 +50,9 @@ func (f *fake) add(value string, windows ...revoked.Window) {
 
 // another makes it another store, with nothing in it.
 func (f *fake) another(state revoked.State) {
-	f.do(func() { f.state, f.records, f.changed = state, map[revoked.Name]revoked.Record{}, map[revoked.Name]int64{} })
+	f.do(func() {
+		f.state, f.records, f.changed = state, map[revoked.Name]revoked.Record{}, map[revoked.Name]int64{}
+	})
 }
 
 func (f *fake) Close() {}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// MaxNames is the most names that a Set is made of: about 100 MiB.
+// MaxNames is the most names that a Set is made of: about 120 MiB, and more while all are read.
 const MaxNames = 1_000_000
 
 // State says up to which change a store was read. The zero value: not at all.
