@@ -229,7 +229,7 @@ func (r *redisRevocations) readAll(ctx context.Context, row func(keys.Revocation
 }
 
 func (r *redisRevocations) readSince(ctx context.Context, change int64, row func(keys.Revocation, error)) error {
-	ids, err := r.client.ZRangeByScore(ctx, r.changes, &redis.ZRangeBy{Min: "(" + strconv.FormatInt(change, 10), Max: "+inf"}).Result()
+	ids, err := r.client.ZRangeArgs(ctx, redis.ZRangeArgs{Key: r.changes, Start: "(" + strconv.FormatInt(change, 10), Stop: "+inf", ByScore: true}).Result()
 	if err != nil {
 		return err
 	}

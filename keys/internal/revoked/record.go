@@ -9,9 +9,10 @@ import (
 )
 
 const (
-	// MaxIssuer and MaxValue are the longest parts of a name, in characters.
+	// MaxIssuer is the longest issuer of a name, in characters.
 	MaxIssuer = 2048
-	MaxValue  = 1000
+	// MaxValue is the longest value, likewise.
+	MaxValue = 1000
 	// MaxWindows is the most windows of one name. None of them covers another, so that who reaches it withdraws by hand what
 	// no command of ours does.
 	MaxWindows = 100
