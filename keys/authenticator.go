@@ -159,7 +159,7 @@ func (a *Authenticator) ask(ctx context.Context, req *policy.Request, methods []
 	for _, m := range methods {
 		principal, by, err := m.authenticate(ctx, req)
 		if err == nil {
-			err = a.revoked.check(principal)
+			err = a.revoked.check(ctx, req.NoWait, principal)
 		}
 		switch {
 		case err == nil:

@@ -38,6 +38,9 @@
 // A route asks for several kinds of credentials in the order of its providers (authenticator.go), each where its provider looks
 // for it (location.go), and takes it out (withhold.go).
 //
+// Whoever was accepted is then looked for among what was withdrawn (revocations.go), as the store of revocations has it at that moment;
+// issuers may withdraw too, by logout tokens (logout.go).
+//
 // For the way on, a [Minter] makes tokens of our own about the principal (mint.go, internal/mint).
 //
 // What this package guarantees:
@@ -51,6 +54,7 @@
 //   - Unknown key ids cause one fetch in an interval, however many requests bring them.
 //   - Only verified credentials enter the cache, so that no flood of bad ones pushes a good one out, and a
 //     credential's own times are checked again on every hit.
+//   - What is withdrawn is refused, cached or not, and no store that fails or comes back empty takes it back.
 //   - No credential, and no text of one, is in an error, a log or an [policy.Outcome].
 //
 // The package knows a symmetric algorithm only for a provider that has nothing but secrets, and never `none`.

@@ -33,6 +33,7 @@ type jwtProvider struct {
 	algorithms []string
 	types      []string        // as mediaType has them; "" accepts a token without typ
 	decryption []decryptionKey // none: a token is not encrypted; otherwise it must be
+	logout     *logout         // nil: the issuer's logout tokens are not heard
 
 	enrichment *enrichment // nil: nobody is asked more
 
@@ -61,6 +62,7 @@ func (s *Store) jwtProvider(cfg *configv1.Provider, reach outbound.Settings, fil
 		return nil, err
 	}
 	p.maxLifetime = min(duration(token.GetMaxLifetime(), defaultMaxLifetime), longestLifetime)
+	p.logout = newLogout(token.GetLogout(), p.claimRules)
 	if p.decryption, err = decryptionKeys(token.GetDecryption(), files); err != nil {
 		return nil, err
 	}

@@ -15,9 +15,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kasbah-authz/kasbah/keys/internal/backchannel"
 	"github.com/kasbah-authz/kasbah/keys/internal/mint"
 	"github.com/kasbah-authz/kasbah/keys/internal/outbound"
 	"github.com/kasbah-authz/kasbah/keys/internal/replay"
+	"github.com/kasbah-authz/kasbah/keys/internal/revoked"
 )
 
 // Options are what a [Store] needs. Now is required.
@@ -82,7 +84,7 @@ type CacheStats struct {
 	Entries int    // principals in the cache now, about
 }
 
-// Store is what outlives a reload: the remote key sets, the tables of API keys, and the caches of credentials. It is safe
+// Store is what outlives a reload: the remote key sets, the tables of API keys, the revocations, and the caches of credentials. It is safe
 // for use by many goroutines at once.
 type Store struct {
 	replaced    *http.Client // in place of all others; nil: nothing is replaced
@@ -98,17 +100,19 @@ type Store struct {
 	nonceKey    [32]byte // of the process, for nonces that no secret is configured for
 	used        *replay.Memory
 	replays     replayCounts
+	logouts     backchannel.Guard
 
-	mu      sync.Mutex
-	clients map[outbound.Settings]*http.Client
-	sets    map[source]*remote
-	tables  map[tableID]*keyTable
-	minted  *mint.Cache
-	places  map[any]*sharedReplays // where replicas remember proofs together
-	running context.Context        // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
-	group   sync.WaitGroup         // the loops of the sets and tables, the questions to servers, and passwords that are hashed
-	answers map[Answers]uint64
-	more    map[Answers]uint64 // of those who are asked more of callers
+	mu          sync.Mutex
+	clients     map[outbound.Settings]*http.Client
+	sets        map[source]*remote
+	tables      map[tableID]*keyTable
+	revocations map[revocationID]*revoked.Follower
+	minted      *mint.Cache
+	places      map[any]*sharedReplays // where replicas remember proofs together
+	running     context.Context        // Run's own, under which sets that are first asked for later are fetched; nil while Run does not run
+	group       sync.WaitGroup         // the loops of the sets and tables, the questions to servers, and passwords that are hashed
+	answers     map[Answers]uint64
+	more        map[Answers]uint64 // of those who are asked more of callers
 }
 
 // NewStore returns an empty Store. It starts nothing: [Store.Run] does.
@@ -136,6 +140,7 @@ func NewStore(options Options) (*Store, error) {
 		used: replay.NewMemory(options.Now), minted: minted, inactive: inactive, hashings: make(chan struct{}, hashings()), answers: map[Answers]uint64{}, more: map[Answers]uint64{},
 		proxy: options.Proxy, now: options.Now, logger: logger, cache: cache,
 		clients: map[outbound.Settings]*http.Client{}, sets: map[source]*remote{}, tables: map[tableID]*keyTable{}, places: map[any]*sharedReplays{},
+		revocations: map[revocationID]*revoked.Follower{},
 	}
 	_, _ = rand.Read(s.nonceKey[:]) // which never fails
 	s.keySets = options.KeySets.withDefaults()
@@ -149,7 +154,7 @@ func NewStore(options Options) (*Store, error) {
 // sweepInterval is how often principals whose time is over are looked for in the cache.
 const sweepInterval = time.Minute
 
-// Run fetches the remote key sets and reads the tables of API keys at once, and keeps them fresh until ctx ends; then it waits for its
+// Run fetches the remote key sets and reads the tables of API keys and the revocations at once, and keeps them fresh until ctx ends; then it waits for its
 // goroutines and returns nil. Until it runs, a remote set has no keys. It is an error to run it twice
 // at the same time.
 func (s *Store) Run(ctx context.Context) error {
@@ -164,6 +169,9 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	for _, table := range s.tables {
 		table.start(ctx, &s.group)
+	}
+	for _, follower := range s.revocations {
+		follower.Start(ctx, &s.group)
 	}
 	s.mu.Unlock()
 
@@ -314,9 +322,9 @@ func (s *Store) label(from source) string {
 	return label
 }
 
-// Retain forgets the remote key sets, tables of API keys, connections and shared memories of proofs that none of these providers uses. Call it when a reload was accepted,
-// with all of its providers.
-func (s *Store) Retain(providers []*Provider) {
+// Retain forgets the remote key sets, tables of API keys, connections and shared memories of proofs that none of these providers uses, and the
+// stores of revocations that are none of these. Call it when a reload was accepted, with all of its providers and its revocations.
+func (s *Store) Retain(providers []*Provider, revocations ...*Revocations) {
 	used, followed, reached := map[*remote]bool{}, map[*keyTable]bool{}, map[outbound.Settings]bool{}
 	for _, provider := range providers {
 		reached[provider.reach] = true
@@ -350,6 +358,12 @@ func (s *Store) Retain(providers []*Provider) {
 		if !reached[settings] {
 			client.CloseIdleConnections()
 			delete(s.clients, settings)
+		}
+	}
+	for id, follower := range s.revocations {
+		if !slices.ContainsFunc(revocations, func(r *Revocations) bool { return r != nil && r.follow == follower }) {
+			follower.Stop()
+			delete(s.revocations, id)
 		}
 	}
 }

@@ -31,14 +31,28 @@ func (s *Server) newAdmin(registry *prometheus.Registry) *http.Server {
 
 // readiness is the body of /readyz.
 type readiness struct {
-	Ready      bool           `json:"ready"`
-	Generation uint64         `json:"generation"`
-	Digest     string         `json:"digest"`
-	Loaded     time.Time      `json:"loaded"`
-	KeySets    []keySetStatus `json:"key_sets,omitempty"`
-	APIKeys    []tableStatus  `json:"api_key_stores,omitempty"`
-	Replays    []replayStatus `json:"replay_stores,omitempty"`
-	Policies   []sourceStatus `json:"policy_sources,omitempty"`
+	Ready      bool               `json:"ready"`
+	Generation uint64             `json:"generation"`
+	Digest     string             `json:"digest"`
+	Loaded     time.Time          `json:"loaded"`
+	KeySets    []keySetStatus     `json:"key_sets,omitempty"`
+	APIKeys    []tableStatus      `json:"api_key_stores,omitempty"`
+	Revoked    []revocationStatus `json:"revocation_stores,omitempty"`
+	Replays    []replayStatus     `json:"replay_stores,omitempty"`
+	Policies   []sourceStatus     `json:"policy_sources,omitempty"`
+}
+
+// revocationStatus says how up to date what is known of a store of revocations is: that of the time Read, if Current is false.
+// Where it is Expired, everyone who comes with a credential is refused.
+type revocationStatus struct {
+	Source  string    `json:"source"`
+	Current bool      `json:"current"`
+	Expired bool      `json:"expired"`
+	Names   int       `json:"names"`
+	Broken  int       `json:"broken"`
+	Lost    int       `json:"lost"` // how often it came back with less than it had
+	Read    time.Time `json:"read"`
+	Error   string    `json:"error,omitempty"`
 }
 
 // tableStatus says how up to date the API keys of a database are: those of the time Read, if Current is false, and nobody's
@@ -114,6 +128,7 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 		}
 		state.Replays = append(state.Replays, status)
 	}
+	state.Revoked = s.revocationStatuses()
 	for _, source := range s.sources.statuses() {
 		status := sourceStatus{Source: source.Source, Current: source.Connected, Notified: source.Notified, Rows: source.Rows, Read: source.Read}
 		if source.Err != nil {
@@ -126,4 +141,21 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	_ = json.NewEncoder(w).Encode(state) // a client that went away is no fault
+}
+
+func (s *Server) revocationStatuses() []revocationStatus {
+	var all []revocationStatus
+	for _, store := range s.store.RevocationStores() {
+		status := revocationStatus{
+			Source: store.Source, Current: store.Attempted && store.Err == nil, Names: store.Names, Broken: store.Broken, Lost: store.Lost, Read: store.Read,
+		}
+		if current := s.current.Load(); current != nil {
+			status.Expired = current.revoked.Expired()
+		}
+		if store.Err != nil {
+			status.Error = store.Err.Error()
+		}
+		all = append(all, status)
+	}
+	return all
 }

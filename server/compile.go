@@ -106,6 +106,7 @@ func (c *compiler) snapshot() *Snapshot {
 	c.revoked = c.revocations(cfg.GetRevocations())
 	c.minter = c.internalToken(cfg.GetInternalToken())
 	s.minter = c.minter
+	s.revoked, s.logout = c.revoked, c.logout(cfg.GetRevocations(), s.providers)
 	enforcers := c.enforcers(cfg.GetEnforcers())
 	s.enforcers = enforcers
 	c.schemas = c.compileSchemas(cfg.GetSchemas())
@@ -144,28 +145,6 @@ func (c *compiler) keyFiles() keys.Files {
 			return string(text), err
 		},
 	}
-}
-
-// revocations reads the file of withdrawn credentials.
-func (c *compiler) revocations(message *configv1.RevocationStore) *keys.Revocations {
-	if message == nil {
-		return nil
-	}
-	data, err := c.files.read(message.GetFile())
-	if err != nil {
-		c.fault("revocations.file", err)
-		return nil
-	}
-	file, findings := config.LoadRevocations(c.files.resolve(message.GetFile()), data)
-	if file == nil {
-		c.findings = append(c.findings, findings...)
-		return nil
-	}
-	revoked, err := c.store.Revocations(file.Revocations())
-	if err != nil {
-		c.findings = append(c.findings, file.Finding("", err))
-	}
-	return revoked
 }
 
 func (c *compiler) enforcers(messages []*configv1.Enforcer) map[string]*enforcer.Enforcer {

@@ -106,7 +106,8 @@ func (s *Server) stopServing() {
 	s.setServing(false)
 }
 
-// becomeReady waits until every key set that has no keys yet, and every table of API keys, has been asked for once, so that the first checks find keys.
+// becomeReady waits until every key set that has no keys yet, every table of API keys and every store of revocations has been asked for
+// once, so that the first checks find keys.
 func (s *Server) becomeReady(ctx context.Context) error {
 	patience, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
@@ -129,7 +130,8 @@ func (s *Server) becomeReady(ctx context.Context) error {
 
 func (s *Server) keysAttempted() bool {
 	return !slices.ContainsFunc(s.store.Sets(), func(set keys.SetStatus) bool { return !set.Attempted && set.Keys == 0 }) &&
-		!slices.ContainsFunc(s.store.Tables(), func(table keys.TableStatus) bool { return !table.Attempted })
+		!slices.ContainsFunc(s.store.Tables(), func(table keys.TableStatus) bool { return !table.Attempted }) &&
+		!slices.ContainsFunc(s.store.RevocationStores(), func(store keys.RevocationStatus) bool { return !store.Attempted })
 }
 
 // drain goes on serving for a while and tells Envoy, by its health, to go elsewhere.

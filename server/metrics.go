@@ -121,23 +121,28 @@ func (m *metrics) unchanged() {
 }
 
 var (
-	setKeys     = prometheus.NewDesc("kasbah_key_set_keys", "Keys of a remote key set that are in force; 0 where it was never fetched, or too long ago.", []string{"source"}, nil)
-	setAge      = prometheus.NewDesc("kasbah_key_set_age_seconds", "Time since the key set was last fetched whole.", []string{"source"}, nil)
-	setOK       = prometheus.NewDesc("kasbah_key_set_last_fetch_ok", "1 if the last fetch was accepted, 0 if older keys are in force.", []string{"source"}, nil)
-	keptFailed  = prometheus.NewDesc("kasbah_key_set_file_failures_total", "Key sets that could not be read from the folder of key_sets, or written there, by operation.", []string{"operation"}, nil)
-	hits        = prometheus.NewDesc("kasbah_credential_cache_hits_total", "Credentials found verified.", nil, nil)
-	misses      = prometheus.NewDesc("kasbah_credential_cache_misses_total", "Credentials that had to be verified.", nil, nil)
-	asked       = prometheus.NewDesc("kasbah_introspections_total", "Answers of introspection servers about tokens that no answer was remembered of.", []string{"provider", "outcome"}, nil)
-	tableUp     = prometheus.NewDesc("kasbah_api_key_store_up", "1 if the API keys of a database are as it has them, 0 if it is out of reach and those that were last read are in force, or none.", []string{"provider", "source"}, nil)
-	tableKeys   = prometheus.NewDesc("kasbah_api_key_store_keys", "API keys that were read from a database, those that are revoked or expired among them.", []string{"provider", "source"}, nil)
-	tableBroken = prometheus.NewDesc("kasbah_api_key_store_broken", "Rows of a database that are no API keys; each is logged, and refused.", []string{"provider", "source"}, nil)
-	tableRead   = prometheus.NewDesc("kasbah_api_key_store_last_read_timestamp_seconds", "When the API keys were last known to be as their database has them.", []string{"provider", "source"}, nil)
-	enriched    = prometheus.NewDesc("kasbah_enrichments_total", "Answers of servers that were asked more of a caller, by outcome: ok, refused, or failed.", []string{"provider", "outcome"}, nil)
-	ownTokens   = prometheus.NewDesc("kasbah_internal_tokens_total", "Tokens of our own for upstreams, by outcome: minted, reused, or failed.", []string{"outcome"}, nil)
-	proofs      = prometheus.NewDesc("kasbah_proofs_remembered", "Proofs of possession that were used and are remembered in memory, so that they are used once.", nil, nil)
-	doubted     = prometheus.NewDesc("kasbah_proofs_doubted_total", "Good proofs by what was wrong all the same: replayed, full where there was no room to remember them, or failed where the memory that replicas share gave no answer. All were refused, but those that failed with on_failure go_on.", []string{"cause"}, nil)
-	replayUp    = prometheus.NewDesc("kasbah_replay_store_up", "1 if the memory of proofs that replicas share gave an answer when it was last asked, 0 if it did not.", []string{"source"}, nil)
-	entries     = prometheus.NewDesc("kasbah_credential_cache_entries", "Verified credentials kept.", nil, nil)
+	setKeys       = prometheus.NewDesc("kasbah_key_set_keys", "Keys of a remote key set that are in force; 0 where it was never fetched, or too long ago.", []string{"source"}, nil)
+	setAge        = prometheus.NewDesc("kasbah_key_set_age_seconds", "Time since the key set was last fetched whole.", []string{"source"}, nil)
+	setOK         = prometheus.NewDesc("kasbah_key_set_last_fetch_ok", "1 if the last fetch was accepted, 0 if older keys are in force.", []string{"source"}, nil)
+	keptFailed    = prometheus.NewDesc("kasbah_key_set_file_failures_total", "Key sets that could not be read from the folder of key_sets, or written there, by operation.", []string{"operation"}, nil)
+	hits          = prometheus.NewDesc("kasbah_credential_cache_hits_total", "Credentials found verified.", nil, nil)
+	misses        = prometheus.NewDesc("kasbah_credential_cache_misses_total", "Credentials that had to be verified.", nil, nil)
+	asked         = prometheus.NewDesc("kasbah_introspections_total", "Answers of introspection servers about tokens that no answer was remembered of.", []string{"provider", "outcome"}, nil)
+	tableUp       = prometheus.NewDesc("kasbah_api_key_store_up", "1 if the API keys of a database are as it has them, 0 if it is out of reach and those that were last read are in force, or none.", []string{"provider", "source"}, nil)
+	tableKeys     = prometheus.NewDesc("kasbah_api_key_store_keys", "API keys that were read from a database, those that are revoked or expired among them.", []string{"provider", "source"}, nil)
+	tableBroken   = prometheus.NewDesc("kasbah_api_key_store_broken", "Rows of a database that are no API keys; each is logged, and refused.", []string{"provider", "source"}, nil)
+	tableRead     = prometheus.NewDesc("kasbah_api_key_store_last_read_timestamp_seconds", "When the API keys were last known to be as their database has them.", []string{"provider", "source"}, nil)
+	enriched      = prometheus.NewDesc("kasbah_enrichments_total", "Answers of servers that were asked more of a caller, by outcome: ok, refused, or failed.", []string{"provider", "outcome"}, nil)
+	ownTokens     = prometheus.NewDesc("kasbah_internal_tokens_total", "Tokens of our own for upstreams, by outcome: minted, reused, or failed.", []string{"outcome"}, nil)
+	proofs        = prometheus.NewDesc("kasbah_proofs_remembered", "Proofs of possession that were used and are remembered in memory, so that they are used once.", nil, nil)
+	doubted       = prometheus.NewDesc("kasbah_proofs_doubted_total", "Good proofs by what was wrong all the same: replayed, full where there was no room to remember them, or failed where the memory that replicas share gave no answer. All were refused, but those that failed with on_failure go_on.", []string{"cause"}, nil)
+	replayUp      = prometheus.NewDesc("kasbah_replay_store_up", "1 if the memory of proofs that replicas share gave an answer when it was last asked, 0 if it did not.", []string{"source"}, nil)
+	entries       = prometheus.NewDesc("kasbah_credential_cache_entries", "Verified credentials kept.", nil, nil)
+	revokedUp     = prometheus.NewDesc("kasbah_revocation_store_up", "1 if the revocations in force are as their store has them, 0 if it cannot be read and those that were last read are in force, or none.", []string{"source"}, nil)
+	revokedNames  = prometheus.NewDesc("kasbah_revocation_store_names", "Names that something is withdrawn of.", []string{"source"}, nil)
+	revokedBroken = prometheus.NewDesc("kasbah_revocation_store_broken", "Revocations that cannot be read; each withdraws all of its name.", []string{"source"}, nil)
+	revokedLost   = prometheus.NewDesc("kasbah_revocation_store_lost_total", "How often the store came back with less than it had; what it had stays withdrawn in this process.", []string{"source"}, nil)
+	revokedRead   = prometheus.NewDesc("kasbah_revocation_store_last_read_timestamp_seconds", "When the revocations were last known to be as their store has them.", []string{"source"}, nil)
 )
 
 // keyCollector reads the state of the key sets and of the credential cache when metrics are asked for.
@@ -148,7 +153,10 @@ type keyCollector struct {
 
 // Describe implements prometheus.Collector.
 func (k *keyCollector) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{setKeys, setAge, setOK, keptFailed, hits, misses, entries, asked, enriched, ownTokens, tableUp, tableKeys, tableBroken, tableRead, proofs, doubted, replayUp} {
+	for _, d := range []*prometheus.Desc{
+		setKeys, setAge, setOK, keptFailed, hits, misses, entries, asked, enriched, ownTokens, tableUp, tableKeys, tableBroken, tableRead,
+		revokedUp, revokedNames, revokedBroken, revokedLost, revokedRead, proofs, doubted, replayUp,
+	} {
 		descriptions <- d
 	}
 }
@@ -190,6 +198,7 @@ func (k *keyCollector) Collect(collected chan<- prometheus.Metric) {
 			gauge(tableRead, float64(table.Read.UnixMilli())/1000, table.Provider, table.Source)
 		}
 	}
+	k.revocations(collected, gauge)
 	stats := k.store.CacheStats()
 	collected <- prometheus.MustNewConstMetric(hits, prometheus.CounterValue, float64(stats.Hits))
 	collected <- prometheus.MustNewConstMetric(misses, prometheus.CounterValue, float64(stats.Misses))
@@ -225,6 +234,27 @@ func (k *keyCollector) collectProofs(collected chan<- prometheus.Metric) {
 			up = 0
 		}
 		collected <- prometheus.MustNewConstMetric(replayUp, prometheus.GaugeValue, up, place.Source)
+	}
+}
+
+func (k *keyCollector) revocations(collected chan<- prometheus.Metric, gauge func(d *prometheus.Desc, value float64, labels ...string)) {
+	seen := map[string]bool{}
+	for _, store := range k.store.RevocationStores() {
+		if seen[store.Source] {
+			continue // reached in another way too, while a reload is tried
+		}
+		seen[store.Source] = true
+		up := 0.0
+		if store.Attempted && store.Err == nil {
+			up = 1
+		}
+		gauge(revokedUp, up, store.Source)
+		gauge(revokedNames, float64(store.Names), store.Source)
+		gauge(revokedBroken, float64(store.Broken), store.Source)
+		collected <- prometheus.MustNewConstMetric(revokedLost, prometheus.CounterValue, float64(store.Lost), store.Source)
+		if !store.Read.IsZero() {
+			gauge(revokedRead, float64(store.Read.UnixMilli())/1000, store.Source)
+		}
 	}
 }
 

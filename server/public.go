@@ -33,6 +33,7 @@ func (s *Server) endpoints() []endpoint {
 		{http.MethodGet, "/.well-known/jwks.json", s.serveKeySet},
 		{http.MethodGet, "/.well-known/openid-configuration", s.serveDiscovery},
 		{http.MethodGet, "/.well-known/oauth-authorization-server", s.serveDiscovery},
+		{http.MethodPost, logoutPath, s.serveLogout},
 	}
 }
 

@@ -43,7 +43,7 @@ func (r *reloader) load(files *files) policy.Findings {
 	}
 	if snapshot == nil {
 		if old != nil {
-			r.store.Retain(old.providers) // what only the refused one named
+			r.store.Retain(old.providers, old.revoked) // what only the refused one named
 			// Its tables stay: the change that makes it acceptable may come from one of them.
 			r.sources.retain(old.tables, r.tables)
 		}
@@ -58,7 +58,7 @@ func (r *reloader) load(files *files) policy.Findings {
 	}
 	r.level.Set(snapshot.log.level)
 	r.current.Store(snapshot)
-	r.store.Retain(snapshot.providers)
+	r.store.Retain(snapshot.providers, snapshot.revoked)
 	r.sources.retain(snapshot.tables)
 	r.metrics.loaded(snapshot)
 	r.logger.Info("configuration loaded", "generation", snapshot.generation, "digest", snapshot.digest, "files", len(r.paths))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/kasbah-authz/kasbah/keys"
@@ -21,6 +22,8 @@ type Snapshot struct {
 
 	pipeline  *policy.Pipeline
 	providers []*keys.Provider
+	revoked   *keys.Revocations
+	logout    http.Handler // nil: no issuer is heard
 	enforcers map[string]*enforcer.Enforcer
 	tls       *tls.Config  // nil: plain text
 	minter    *keys.Minter // nil: no tokens of our own are made

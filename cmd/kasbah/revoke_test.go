@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kasbah-authz/kasbah/keys"
 	"github.com/kasbah-authz/kasbah/proto/config"
-	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
 // Nobody's entry is lost to another's, nor is a link replaced by what it leads to.
@@ -26,7 +26,7 @@ func TestConcurrentRevocations(t *testing.T) {
 	var group sync.WaitGroup
 	for n := range writers {
 		group.Go(func() {
-			if err := addRevocation(path, &configv1.RevokedCredentials{Jti: fmt.Sprint(n)}, time.Now()); err != nil {
+			if err := revocationFile(path).Add(t.Context(), keys.RevocationName{Claim: "jti", Value: fmt.Sprint(n)}, keys.RevocationWindow{}, time.Now()); err != nil {
 				t.Error(err)
 			}
 		})

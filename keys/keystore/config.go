@@ -128,12 +128,14 @@ func (c Config) sqlite(mode string) (string, error) {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode(), nil
 }
 
-// scrub returns the error as one line of bounded length, without the password. The driver and the server leave it out
-// already; this holds where one of them does not.
-func (c Config) scrub(err error) error {
+// scrub returns the error of a table of API keys as one line of bounded length, without the password. The driver and the
+// server leave it out already; this holds where one of them does not.
+func (c Config) scrub(err error) error { return fmt.Errorf("the API keys in %w", c.clean(err)) }
+
+func (c Config) clean(err error) error {
 	text := err.Error()
 	if parsed, fault := pgx.ParseConfig(c.Postgres); c.Postgres != "" && fault == nil {
 		text = redact(text, parsed.Password)
 	}
-	return fmt.Errorf("the API keys in %s: %s", c.Source(), oneLine(text))
+	return fmt.Errorf("%s: %s", c.Source(), oneLine(text))
 }

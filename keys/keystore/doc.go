@@ -9,4 +9,7 @@
 // order of commits and nobody who has seen one has missed an earlier one.
 //
 // [Redis] is a server of Redis or Valkey, for what is not kept in tables.
+//
+// [Revocations] are what was withdrawn, in Redis (revokedredis.go) or in a table of PostgreSQL (revokedpostgres.go), for who changes it and for
+// a server that follows it. Both kinds have a version of an epoch, the last change and the last cut: a cut takes something back.
 package keystore

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
@@ -83,8 +84,12 @@ func (r Redis) client(connections int) (*redis.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newRedis(options), nil
+}
+
+func newRedis(options *redis.Options) *redis.Client {
 	logging.Disable() // it would write to standard error, which is our log; all that it has to say are errors, too
-	return redis.NewClient(options), nil
+	return redis.NewClient(options)
 }
 
 // Ping asks the server whether it is there and knows us.
@@ -109,6 +114,9 @@ func (r Redis) scrub(err error) error {
 	}
 	return fmt.Errorf("%s: %s", r.Source(), oneLine(text))
 }
+
+// newEpoch returns a text that no other store has.
+func newEpoch() string { return rand.Text() }
 
 // redact returns a text without a password that is in it.
 func redact(text, password string) string {

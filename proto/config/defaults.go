@@ -54,6 +54,9 @@ func fillDefaults(c *configv1.Config) {
 		c.KeySets = &configv1.KeySets{}
 	}
 	fillKeySets(c.KeySets)
+	if revocations := c.GetRevocations(); revocations != nil {
+		fillRevocations(revocations)
+	}
 	for _, enforcer := range c.Enforcers {
 		if enforcer.Context == nil {
 			enforcer.Context = &configv1.Context{}
@@ -198,6 +201,20 @@ func fillAPIKeyStore(store *configv1.ApiKeyStore) {
 	if sqlite := store.GetSqlite(); sqlite != nil {
 		orValue(&sqlite.Table, "kasbah_api_keys")
 		orDuration(&sqlite.Poll, 250*time.Millisecond)
+	}
+}
+
+func fillRevocations(store *configv1.RevocationStore) {
+	orDuration(&store.Poll, 250*time.Millisecond)
+	orValue(&store.OnFailure, configv1.RevocationFailure_REVOCATION_FAILURE_REFUSE)
+	if store.GetOnFailure() == configv1.RevocationFailure_REVOCATION_FAILURE_REFUSE {
+		orDuration(&store.MaxAge, 5*time.Minute)
+	}
+	if redis := store.GetRedis(); redis != nil {
+		orValue(&redis.Prefix, "kasbah:")
+	}
+	if postgres := store.GetPostgres(); postgres != nil {
+		orValue(&postgres.Table, "kasbah_revoked")
 	}
 }
 

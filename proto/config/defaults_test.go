@@ -92,6 +92,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 	message := &configv1.Config{
 		Replay:        &configv1.Replay{Redis: &configv1.Redis{}},
 		InternalToken: &configv1.InternalToken{},
+		Revocations:   &configv1.RevocationStore{Source: &configv1.RevocationStore_Postgres{Postgres: &configv1.RevocationPostgres{}}},
 		Providers: []*configv1.Provider{
 			{Kind: &configv1.Provider_Jwt{Jwt: &configv1.Jwt{Proof: &configv1.Proof{Dpop: &configv1.Dpop{Nonce: &configv1.DpopNonce{}}}}}, Enrich: &configv1.Enrichment{}},
 			{Kind: &configv1.Provider_ApiKey{ApiKey: &configv1.ApiKey{}}},

@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
@@ -33,6 +34,31 @@ func lint(r *report, config *configv1.Config, root *place) {
 		l.plain(i)
 	}
 	l.keySets()
+	l.logouts()
+}
+
+// logouts reports who is heard where nothing can be written, or nobody can speak.
+func (l *linter) logouts() {
+	for i, p := range l.config.GetProviders() {
+		at := l.root.field("providers").item(i).field("jwt").field("logout")
+		if p.GetJwt().GetLogout() == nil || at == nil {
+			continue
+		}
+		if store := l.config.GetRevocations(); store == nil || store.GetFile() != "" {
+			l.fault(at, "a logout is for every replica, and is written into revocations: they must be in redis or postgres for it")
+		}
+		if l.config.GetServer().GetPublic() == "" {
+			l.warn(at, "nobody can send a logout token without server.public")
+		}
+		if !p.GetJwt().GetLogout().GetUntyped() {
+			continue
+		}
+		if p.GetJwt().GetAnyAudience() || slices.ContainsFunc(p.GetJwt().GetAudiences(), func(audience string) bool {
+			return slices.Contains(p.GetJwt().GetLogout().GetAudiences(), audience)
+		}) {
+			l.fault(at, "a logout token without a type of its own cannot be told apart from an access token for the same audience: leave out untyped, or name other audiences")
+		}
+	}
 }
 
 func (l *linter) fault(at *place, format string, arguments ...any) {

@@ -495,76 +495,6 @@ func (x *Config) GetKeySets() *KeySets {
 	return nil
 }
 
-// RevocationStore is where revocations are.
-type RevocationStore struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where they are.
-	//
-	// Types that are valid to be assigned to Source:
-	//
-	//	*RevocationStore_File
-	Source        isRevocationStore_Source `protobuf_oneof:"source"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RevocationStore) Reset() {
-	*x = RevocationStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RevocationStore) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RevocationStore) ProtoMessage() {}
-
-func (x *RevocationStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RevocationStore.ProtoReflect.Descriptor instead.
-func (*RevocationStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *RevocationStore) GetSource() isRevocationStore_Source {
-	if x != nil {
-		return x.Source
-	}
-	return nil
-}
-
-func (x *RevocationStore) GetFile() string {
-	if x != nil {
-		if x, ok := x.Source.(*RevocationStore_File); ok {
-			return x.File
-		}
-	}
-	return ""
-}
-
-type isRevocationStore_Source interface {
-	isRevocationStore_Source()
-}
-
-type RevocationStore_File struct {
-	// A file as `kasbah revoke` writes it, watched for changes.
-	File string `protobuf:"bytes,1,opt,name=file,proto3,oneof"`
-}
-
-func (*RevocationStore_File) isRevocationStore_Source() {}
-
 // Server is the process: its listeners, its limits and its log. A change of `listen`, `admin`, `public`, `connection`
 // or `reflection` is taken at the next start; a reload that finds one says so.
 type Server struct {
@@ -604,7 +534,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[2]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -616,7 +546,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[2]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -629,7 +559,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Server) GetListen() string {
@@ -735,7 +665,7 @@ type Tls struct {
 
 func (x *Tls) Reset() {
 	*x = Tls{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[3]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +677,7 @@ func (x *Tls) String() string {
 func (*Tls) ProtoMessage() {}
 
 func (x *Tls) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[3]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +690,7 @@ func (x *Tls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tls.ProtoReflect.Descriptor instead.
 func (*Tls) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Tls) GetCertFile() string {
@@ -806,7 +736,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[4]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +748,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[4]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +761,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Connection) GetMaxAge() *durationpb.Duration {
@@ -870,7 +800,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[5]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +812,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[5]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +825,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Log) GetLevel() LogLevel {
@@ -934,7 +864,7 @@ type CredentialCache struct {
 
 func (x *CredentialCache) Reset() {
 	*x = CredentialCache{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[6]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +876,7 @@ func (x *CredentialCache) String() string {
 func (*CredentialCache) ProtoMessage() {}
 
 func (x *CredentialCache) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[6]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +889,7 @@ func (x *CredentialCache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialCache.ProtoReflect.Descriptor instead.
 func (*CredentialCache) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CredentialCache) GetMaxEntries() uint32 {
@@ -1015,7 +945,7 @@ type Provider struct {
 
 func (x *Provider) Reset() {
 	*x = Provider{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +957,7 @@ func (x *Provider) String() string {
 func (*Provider) ProtoMessage() {}
 
 func (x *Provider) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +970,7 @@ func (x *Provider) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Provider.ProtoReflect.Descriptor instead.
 func (*Provider) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Provider) GetName() string {
@@ -1209,7 +1139,7 @@ type Enrichment struct {
 
 func (x *Enrichment) Reset() {
 	*x = Enrichment{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1151,7 @@ func (x *Enrichment) String() string {
 func (*Enrichment) ProtoMessage() {}
 
 func (x *Enrichment) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1164,7 @@ func (x *Enrichment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrichment.ProtoReflect.Descriptor instead.
 func (*Enrichment) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Enrichment) GetSource() isEnrichment_Source {
@@ -1313,7 +1243,7 @@ type UserInfo struct {
 
 func (x *UserInfo) Reset() {
 	*x = UserInfo{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1255,7 @@ func (x *UserInfo) String() string {
 func (*UserInfo) ProtoMessage() {}
 
 func (x *UserInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1268,7 @@ func (x *UserInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserInfo.ProtoReflect.Descriptor instead.
 func (*UserInfo) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UserInfo) GetUrl() string {
@@ -1362,7 +1292,7 @@ type EnrichmentService struct {
 
 func (x *EnrichmentService) Reset() {
 	*x = EnrichmentService{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1374,7 +1304,7 @@ func (x *EnrichmentService) String() string {
 func (*EnrichmentService) ProtoMessage() {}
 
 func (x *EnrichmentService) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1387,7 +1317,7 @@ func (x *EnrichmentService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrichmentService.ProtoReflect.Descriptor instead.
 func (*EnrichmentService) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EnrichmentService) GetUrl() string {
@@ -1424,7 +1354,7 @@ type Location struct {
 
 func (x *Location) Reset() {
 	*x = Location{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1366,7 @@ func (x *Location) String() string {
 func (*Location) ProtoMessage() {}
 
 func (x *Location) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1379,7 @@ func (x *Location) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Location.ProtoReflect.Descriptor instead.
 func (*Location) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Location) GetPlace() isLocation_Place {
@@ -1574,14 +1504,17 @@ type Jwt struct {
 	// inside. An RSA key costs about a millisecond of CPU for whatever has the form of such a token; ECDH costs a tenth of that.
 	Decryption []*DecryptionKey `protobuf:"bytes,16,rep,name=decryption,proto3" json:"decryption,omitempty"`
 	// The proofs of possession that go with the tokens.
-	Proof         *Proof `protobuf:"bytes,30,opt,name=proof,proto3" json:"proof,omitempty"`
+	Proof *Proof `protobuf:"bytes,30,opt,name=proof,proto3" json:"proof,omitempty"`
+	// Takes the issuer's word that a session has ended (OpenID Connect Back-Channel Logout 1.0), at POST /backchannel-logout of
+	// `server.public`. It goes into `revocations`, which must be in Redis or PostgreSQL for it. Absent: the issuer is not heard.
+	Logout        *Logout `protobuf:"bytes,20,opt,name=logout,proto3" json:"logout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Jwt) Reset() {
 	*x = Jwt{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1526,7 @@ func (x *Jwt) String() string {
 func (*Jwt) ProtoMessage() {}
 
 func (x *Jwt) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1539,7 @@ func (x *Jwt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwt.ProtoReflect.Descriptor instead.
 func (*Jwt) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Jwt) GetIssuer() string {
@@ -1714,6 +1647,13 @@ func (x *Jwt) GetProof() *Proof {
 	return nil
 }
 
+func (x *Jwt) GetLogout() *Logout {
+	if x != nil {
+		return x.Logout
+	}
+	return nil
+}
+
 // RequiredClaim is what a token must say.
 type RequiredClaim struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1728,7 +1668,7 @@ type RequiredClaim struct {
 
 func (x *RequiredClaim) Reset() {
 	*x = RequiredClaim{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +1680,7 @@ func (x *RequiredClaim) String() string {
 func (*RequiredClaim) ProtoMessage() {}
 
 func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1693,7 @@ func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequiredClaim.ProtoReflect.Descriptor instead.
 func (*RequiredClaim) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RequiredClaim) GetPath() string {
@@ -1785,7 +1725,7 @@ type SharedSecret struct {
 
 func (x *SharedSecret) Reset() {
 	*x = SharedSecret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1737,7 @@ func (x *SharedSecret) String() string {
 func (*SharedSecret) ProtoMessage() {}
 
 func (x *SharedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1750,7 @@ func (x *SharedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SharedSecret.ProtoReflect.Descriptor instead.
 func (*SharedSecret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SharedSecret) GetId() string {
@@ -1849,7 +1789,7 @@ type DecryptionKey struct {
 
 func (x *DecryptionKey) Reset() {
 	*x = DecryptionKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +1801,7 @@ func (x *DecryptionKey) String() string {
 func (*DecryptionKey) ProtoMessage() {}
 
 func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +1814,7 @@ func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecryptionKey.ProtoReflect.Descriptor instead.
 func (*DecryptionKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DecryptionKey) GetId() string {
@@ -1917,7 +1857,7 @@ type PrincipalClaims struct {
 
 func (x *PrincipalClaims) Reset() {
 	*x = PrincipalClaims{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +1869,7 @@ func (x *PrincipalClaims) String() string {
 func (*PrincipalClaims) ProtoMessage() {}
 
 func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +1882,7 @@ func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrincipalClaims.ProtoReflect.Descriptor instead.
 func (*PrincipalClaims) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PrincipalClaims) GetId() string {
@@ -2021,7 +1961,7 @@ type Introspection struct {
 
 func (x *Introspection) Reset() {
 	*x = Introspection{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +1973,7 @@ func (x *Introspection) String() string {
 func (*Introspection) ProtoMessage() {}
 
 func (x *Introspection) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +1986,7 @@ func (x *Introspection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Introspection.ProtoReflect.Descriptor instead.
 func (*Introspection) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Introspection) GetUrl() string {
@@ -2190,7 +2130,7 @@ type SignedAnswers struct {
 
 func (x *SignedAnswers) Reset() {
 	*x = SignedAnswers{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2142,7 @@ func (x *SignedAnswers) String() string {
 func (*SignedAnswers) ProtoMessage() {}
 
 func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2155,7 @@ func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedAnswers.ProtoReflect.Descriptor instead.
 func (*SignedAnswers) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SignedAnswers) GetIssuer() string {
@@ -2282,7 +2222,7 @@ type ClientCertificate struct {
 
 func (x *ClientCertificate) Reset() {
 	*x = ClientCertificate{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2294,7 +2234,7 @@ func (x *ClientCertificate) String() string {
 func (*ClientCertificate) ProtoMessage() {}
 
 func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2307,7 +2247,7 @@ func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCertificate.ProtoReflect.Descriptor instead.
 func (*ClientCertificate) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ClientCertificate) GetCaFile() string {
@@ -2400,7 +2340,7 @@ type ForwardedCertificate struct {
 
 func (x *ForwardedCertificate) Reset() {
 	*x = ForwardedCertificate{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2412,7 +2352,7 @@ func (x *ForwardedCertificate) String() string {
 func (*ForwardedCertificate) ProtoMessage() {}
 
 func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2425,7 +2365,7 @@ func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedCertificate.ProtoReflect.Descriptor instead.
 func (*ForwardedCertificate) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ForwardedCertificate) GetAddresses() []string {
@@ -2465,7 +2405,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2477,7 +2417,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2490,7 +2430,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ApiKey) GetHeader() string {
@@ -2534,7 +2474,7 @@ type ApiKeyStore struct {
 
 func (x *ApiKeyStore) Reset() {
 	*x = ApiKeyStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2546,7 +2486,7 @@ func (x *ApiKeyStore) String() string {
 func (*ApiKeyStore) ProtoMessage() {}
 
 func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2559,7 +2499,7 @@ func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyStore.ProtoReflect.Descriptor instead.
 func (*ApiKeyStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApiKeyStore) GetSource() isApiKeyStore_Source {
@@ -2644,7 +2584,7 @@ type ApiKeyPostgres struct {
 
 func (x *ApiKeyPostgres) Reset() {
 	*x = ApiKeyPostgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2656,7 +2596,7 @@ func (x *ApiKeyPostgres) String() string {
 func (*ApiKeyPostgres) ProtoMessage() {}
 
 func (x *ApiKeyPostgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2669,7 +2609,7 @@ func (x *ApiKeyPostgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyPostgres.ProtoReflect.Descriptor instead.
 func (*ApiKeyPostgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ApiKeyPostgres) GetUrl() *Secret {
@@ -2708,7 +2648,7 @@ type ApiKeySqlite struct {
 
 func (x *ApiKeySqlite) Reset() {
 	*x = ApiKeySqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2720,7 +2660,7 @@ func (x *ApiKeySqlite) String() string {
 func (*ApiKeySqlite) ProtoMessage() {}
 
 func (x *ApiKeySqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2733,7 +2673,7 @@ func (x *ApiKeySqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeySqlite.ProtoReflect.Descriptor instead.
 func (*ApiKeySqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ApiKeySqlite) GetPath() string {
@@ -2774,7 +2714,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2786,7 +2726,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2799,7 +2739,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -2891,7 +2831,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +2843,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +2856,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Enforcer) GetName() string {
@@ -2992,7 +2932,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +2944,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +2957,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Context) GetRequest() string {
@@ -3066,7 +3006,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3078,7 +3018,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3091,7 +3031,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -3186,7 +3126,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3198,7 +3138,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3211,7 +3151,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -3250,7 +3190,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3262,7 +3202,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3275,7 +3215,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -3315,7 +3255,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3327,7 +3267,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3340,7 +3280,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -3435,7 +3375,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3447,7 +3387,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3460,7 +3400,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{32}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Route) GetName() string {
@@ -3597,7 +3537,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[33]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3609,7 +3549,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[33]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3622,7 +3562,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{33}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -3663,7 +3603,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[34]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3675,7 +3615,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[34]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3688,7 +3628,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{34}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Match) GetHost() string {
@@ -3716,7 +3656,7 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckasbah/config/v1/basic.proto\x1a\x1bkasbah/config/v1/body.proto\x1a!kasbah/config/v1/httpclient.proto\x1a%kasbah/config/v1/internal_token.proto\x1a\x1ekasbah/config/v1/keysets.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a\x1dkasbah/config/v1/schema.proto\x1a\x1dkasbah/config/v1/secret.proto\x1a kasbah/config/v1/signature.proto\"\xb6\x04\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckasbah/config/v1/basic.proto\x1a\x1bkasbah/config/v1/body.proto\x1a!kasbah/config/v1/httpclient.proto\x1a%kasbah/config/v1/internal_token.proto\x1a\x1ekasbah/config/v1/keysets.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a&kasbah/config/v1/revocationstore.proto\x1a\x1dkasbah/config/v1/schema.proto\x1a\x1dkasbah/config/v1/secret.proto\x1a kasbah/config/v1/signature.proto\"\xb6\x04\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
@@ -3727,10 +3667,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x0einternal_token\x18\x14 \x01(\v2\x1f.kasbah.config.v1.InternalTokenR\rinternalToken\x12=\n" +
 	"\aschemas\x18\n" +
 	" \x03(\v2\x18.kasbah.config.v1.SchemaB\t\xbaH\x06\x92\x01\x03\x10\x90NR\aschemas\x124\n" +
-	"\bkey_sets\x18\t \x01(\v2\x19.kasbah.config.v1.KeySetsR\akeySets\"A\n" +
-	"\x0fRevocationStore\x12\x1d\n" +
-	"\x04file\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01H\x00R\x04fileB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"\x87\a\n" +
+	"\bkey_sets\x18\t \x01(\v2\x19.kasbah.config.v1.KeySetsR\akeySets\"\x87\a\n" +
 	"\x06Server\x12\x8d\x01\n" +
 	"\x06listen\x18\x01 \x01(\tBu\xbaHr\xba\x01l\n" +
 	"\x0elisten.address\x12!must be host:port or unix:///path\x1a7this.startsWith('unix:///') || this.isHostAndPort(true)\xd8\x01\x01R\x06listen\x12s\n" +
@@ -3817,7 +3754,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x12websocket_protocol\x18\x04 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x11websocketProtocol\x12A\n" +
 	"\x06scheme\x18\x05 \x01(\tB)\xbaH&\xd8\x01\x01r!\x1822\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$R\x06scheme:U\xbaHR\x1aP\n" +
 	"\x0flocation.scheme\x12\x16scheme is for a header\x1a%this.scheme == '' || has(this.header)B\x0e\n" +
-	"\x05place\x12\x05\xbaH\x02\b\x01\"\x91\r\n" +
+	"\x05place\x12\x05\xbaH\x02\b\x01\"\xc3\r\n" +
 	"\x03Jwt\x12\"\n" +
 	"\x06issuer\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x06issuer\x12*\n" +
@@ -3843,7 +3780,8 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"decryption\x18\x10 \x03(\v2\x1f.kasbah.config.v1.DecryptionKeyB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\n" +
 	"decryption\x12-\n" +
-	"\x05proof\x18\x1e \x01(\v2\x17.kasbah.config.v1.ProofR\x05proof:\xfc\x05\xbaH\xf8\x05\x1a\x88\x01\n" +
+	"\x05proof\x18\x1e \x01(\v2\x17.kasbah.config.v1.ProofR\x05proof\x120\n" +
+	"\x06logout\x18\x14 \x01(\v2\x18.kasbah.config.v1.LogoutR\x06logout:\xfc\x05\xbaH\xf8\x05\x1a\x88\x01\n" +
 	"\rjwt.audiences\x12Hname the audiences that a token must be for, or write any_audience: true\x1a-size(this.audiences) > 0 != this.any_audience\x1a\xa9\x01\n" +
 	"\vjwt.tenants\x12Qissuer holds {tenant} once where tenants are named, and not at all where none are\x1aGsize(this.issuer.split('{tenant}')) == (size(this.tenants) > 0 ? 2 : 1)\x1a\xea\x01\n" +
 	"\vjwt.secrets\x12QHS256, HS384 and HS512 need secrets, which go with no jwks and no other algorithm\x1a\x87\x01size(this.secrets) > 0 ? this.algorithms.all(a, a.startsWith('HS')) && !has(this.jwks) : !this.algorithms.exists(a, a.startsWith('HS'))\x1a\xd1\x01\n" +
@@ -4076,7 +4014,7 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),                // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),               // 1: kasbah.config.v1.LogFormat
@@ -4085,44 +4023,44 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(ClientAuthentication)(0),    // 4: kasbah.config.v1.ClientAuthentication
 	(CertificateName)(0),         // 5: kasbah.config.v1.CertificateName
 	(*Config)(nil),               // 6: kasbah.config.v1.Config
-	(*RevocationStore)(nil),      // 7: kasbah.config.v1.RevocationStore
-	(*Server)(nil),               // 8: kasbah.config.v1.Server
-	(*Tls)(nil),                  // 9: kasbah.config.v1.Tls
-	(*Connection)(nil),           // 10: kasbah.config.v1.Connection
-	(*Log)(nil),                  // 11: kasbah.config.v1.Log
-	(*CredentialCache)(nil),      // 12: kasbah.config.v1.CredentialCache
-	(*Provider)(nil),             // 13: kasbah.config.v1.Provider
-	(*Enrichment)(nil),           // 14: kasbah.config.v1.Enrichment
-	(*UserInfo)(nil),             // 15: kasbah.config.v1.UserInfo
-	(*EnrichmentService)(nil),    // 16: kasbah.config.v1.EnrichmentService
-	(*Location)(nil),             // 17: kasbah.config.v1.Location
-	(*Jwt)(nil),                  // 18: kasbah.config.v1.Jwt
-	(*RequiredClaim)(nil),        // 19: kasbah.config.v1.RequiredClaim
-	(*SharedSecret)(nil),         // 20: kasbah.config.v1.SharedSecret
-	(*DecryptionKey)(nil),        // 21: kasbah.config.v1.DecryptionKey
-	(*PrincipalClaims)(nil),      // 22: kasbah.config.v1.PrincipalClaims
-	(*Introspection)(nil),        // 23: kasbah.config.v1.Introspection
-	(*SignedAnswers)(nil),        // 24: kasbah.config.v1.SignedAnswers
-	(*ClientCertificate)(nil),    // 25: kasbah.config.v1.ClientCertificate
-	(*ForwardedCertificate)(nil), // 26: kasbah.config.v1.ForwardedCertificate
-	(*ApiKey)(nil),               // 27: kasbah.config.v1.ApiKey
-	(*ApiKeyStore)(nil),          // 28: kasbah.config.v1.ApiKeyStore
-	(*ApiKeyPostgres)(nil),       // 29: kasbah.config.v1.ApiKeyPostgres
-	(*ApiKeySqlite)(nil),         // 30: kasbah.config.v1.ApiKeySqlite
-	(*Jwks)(nil),                 // 31: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),             // 32: kasbah.config.v1.Enforcer
-	(*Context)(nil),              // 33: kasbah.config.v1.Context
-	(*Policy)(nil),               // 34: kasbah.config.v1.Policy
-	(*Postgres)(nil),             // 35: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),               // 36: kasbah.config.v1.Sqlite
-	(*Source)(nil),               // 37: kasbah.config.v1.Source
-	(*Route)(nil),                // 38: kasbah.config.v1.Route
-	(*StepUp)(nil),               // 39: kasbah.config.v1.StepUp
-	(*Match)(nil),                // 40: kasbah.config.v1.Match
-	nil,                          // 41: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                          // 42: kasbah.config.v1.Route.HeadersEntry
-	nil,                          // 43: kasbah.config.v1.Route.QueryEntry
-	nil,                          // 44: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*Server)(nil),               // 7: kasbah.config.v1.Server
+	(*Tls)(nil),                  // 8: kasbah.config.v1.Tls
+	(*Connection)(nil),           // 9: kasbah.config.v1.Connection
+	(*Log)(nil),                  // 10: kasbah.config.v1.Log
+	(*CredentialCache)(nil),      // 11: kasbah.config.v1.CredentialCache
+	(*Provider)(nil),             // 12: kasbah.config.v1.Provider
+	(*Enrichment)(nil),           // 13: kasbah.config.v1.Enrichment
+	(*UserInfo)(nil),             // 14: kasbah.config.v1.UserInfo
+	(*EnrichmentService)(nil),    // 15: kasbah.config.v1.EnrichmentService
+	(*Location)(nil),             // 16: kasbah.config.v1.Location
+	(*Jwt)(nil),                  // 17: kasbah.config.v1.Jwt
+	(*RequiredClaim)(nil),        // 18: kasbah.config.v1.RequiredClaim
+	(*SharedSecret)(nil),         // 19: kasbah.config.v1.SharedSecret
+	(*DecryptionKey)(nil),        // 20: kasbah.config.v1.DecryptionKey
+	(*PrincipalClaims)(nil),      // 21: kasbah.config.v1.PrincipalClaims
+	(*Introspection)(nil),        // 22: kasbah.config.v1.Introspection
+	(*SignedAnswers)(nil),        // 23: kasbah.config.v1.SignedAnswers
+	(*ClientCertificate)(nil),    // 24: kasbah.config.v1.ClientCertificate
+	(*ForwardedCertificate)(nil), // 25: kasbah.config.v1.ForwardedCertificate
+	(*ApiKey)(nil),               // 26: kasbah.config.v1.ApiKey
+	(*ApiKeyStore)(nil),          // 27: kasbah.config.v1.ApiKeyStore
+	(*ApiKeyPostgres)(nil),       // 28: kasbah.config.v1.ApiKeyPostgres
+	(*ApiKeySqlite)(nil),         // 29: kasbah.config.v1.ApiKeySqlite
+	(*Jwks)(nil),                 // 30: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),             // 31: kasbah.config.v1.Enforcer
+	(*Context)(nil),              // 32: kasbah.config.v1.Context
+	(*Policy)(nil),               // 33: kasbah.config.v1.Policy
+	(*Postgres)(nil),             // 34: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),               // 35: kasbah.config.v1.Sqlite
+	(*Source)(nil),               // 36: kasbah.config.v1.Source
+	(*Route)(nil),                // 37: kasbah.config.v1.Route
+	(*StepUp)(nil),               // 38: kasbah.config.v1.StepUp
+	(*Match)(nil),                // 39: kasbah.config.v1.Match
+	nil,                          // 40: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                          // 41: kasbah.config.v1.Route.HeadersEntry
+	nil,                          // 42: kasbah.config.v1.Route.QueryEntry
+	nil,                          // 43: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*RevocationStore)(nil),      // 44: kasbah.config.v1.RevocationStore
 	(*Replay)(nil),               // 45: kasbah.config.v1.Replay
 	(*InternalToken)(nil),        // 46: kasbah.config.v1.InternalToken
 	(*Schema)(nil),               // 47: kasbah.config.v1.Schema
@@ -4133,100 +4071,102 @@ var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(*HttpClient)(nil),           // 52: kasbah.config.v1.HttpClient
 	(*Secret)(nil),               // 53: kasbah.config.v1.Secret
 	(*Proof)(nil),                // 54: kasbah.config.v1.Proof
-	(*Body)(nil),                 // 55: kasbah.config.v1.Body
-	(*Rule)(nil),                 // 56: kasbah.config.v1.Rule
+	(*Logout)(nil),               // 55: kasbah.config.v1.Logout
+	(*Body)(nil),                 // 56: kasbah.config.v1.Body
+	(*Rule)(nil),                 // 57: kasbah.config.v1.Rule
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
-	8,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
-	13, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	32, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	38, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
-	7,  // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
+	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
+	12, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
+	31, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	37, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	44, // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
 	45, // 5: kasbah.config.v1.Config.replay:type_name -> kasbah.config.v1.Replay
 	46, // 6: kasbah.config.v1.Config.internal_token:type_name -> kasbah.config.v1.InternalToken
 	47, // 7: kasbah.config.v1.Config.schemas:type_name -> kasbah.config.v1.Schema
 	48, // 8: kasbah.config.v1.Config.key_sets:type_name -> kasbah.config.v1.KeySets
-	9,  // 9: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	8,  // 9: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
 	49, // 10: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
 	49, // 11: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	10, // 12: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	9,  // 12: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
 	49, // 13: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	11, // 14: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	12, // 15: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	10, // 14: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	11, // 15: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
 	49, // 16: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
 	49, // 17: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 18: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 19: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 20: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
 	49, // 21: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	18, // 22: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	27, // 23: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	23, // 24: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	25, // 25: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	17, // 22: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	26, // 23: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	22, // 24: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	24, // 25: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
 	50, // 26: kasbah.config.v1.Provider.basic:type_name -> kasbah.config.v1.Basic
 	51, // 27: kasbah.config.v1.Provider.http_signature:type_name -> kasbah.config.v1.HttpSignature
 	52, // 28: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
-	17, // 29: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	14, // 30: kasbah.config.v1.Provider.enrich:type_name -> kasbah.config.v1.Enrichment
-	15, // 31: kasbah.config.v1.Enrichment.userinfo:type_name -> kasbah.config.v1.UserInfo
-	16, // 32: kasbah.config.v1.Enrichment.http:type_name -> kasbah.config.v1.EnrichmentService
+	16, // 29: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	13, // 30: kasbah.config.v1.Provider.enrich:type_name -> kasbah.config.v1.Enrichment
+	14, // 31: kasbah.config.v1.Enrichment.userinfo:type_name -> kasbah.config.v1.UserInfo
+	15, // 32: kasbah.config.v1.Enrichment.http:type_name -> kasbah.config.v1.EnrichmentService
 	49, // 33: kasbah.config.v1.Enrichment.max_age:type_name -> google.protobuf.Duration
 	49, // 34: kasbah.config.v1.Enrichment.timeout:type_name -> google.protobuf.Duration
 	3,  // 35: kasbah.config.v1.Enrichment.on_failure:type_name -> kasbah.config.v1.EnrichmentFailure
 	53, // 36: kasbah.config.v1.EnrichmentService.secret:type_name -> kasbah.config.v1.Secret
-	31, // 37: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	30, // 37: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
 	49, // 38: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
 	49, // 39: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	22, // 40: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	19, // 41: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	20, // 42: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	21, // 43: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	21, // 40: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	18, // 41: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	19, // 42: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	20, // 43: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
 	54, // 44: kasbah.config.v1.Jwt.proof:type_name -> kasbah.config.v1.Proof
-	53, // 45: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	53, // 46: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	4,  // 47: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	53, // 48: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	53, // 49: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	49, // 50: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	49, // 51: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	49, // 52: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	49, // 53: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	22, // 54: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	19, // 55: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	24, // 56: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	54, // 57: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
-	31, // 58: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	5,  // 59: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	26, // 60: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	28, // 61: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	29, // 62: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	30, // 63: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	49, // 64: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	53, // 65: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	49, // 66: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	49, // 67: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	37, // 68: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	34, // 69: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	41, // 70: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	33, // 71: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	35, // 72: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	36, // 73: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	53, // 74: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	49, // 75: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	49, // 76: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	40, // 77: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	42, // 78: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	43, // 79: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	44, // 80: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	39, // 81: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	55, // 82: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
-	56, // 83: kasbah.config.v1.Route.rules:type_name -> kasbah.config.v1.Rule
-	49, // 84: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	85, // [85:85] is the sub-list for method output_type
-	85, // [85:85] is the sub-list for method input_type
-	85, // [85:85] is the sub-list for extension type_name
-	85, // [85:85] is the sub-list for extension extendee
-	0,  // [0:85] is the sub-list for field type_name
+	55, // 45: kasbah.config.v1.Jwt.logout:type_name -> kasbah.config.v1.Logout
+	53, // 46: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	53, // 47: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	4,  // 48: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	53, // 49: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	53, // 50: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	49, // 51: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	49, // 52: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	49, // 53: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	49, // 54: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	21, // 55: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	18, // 56: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	23, // 57: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	54, // 58: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
+	30, // 59: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	5,  // 60: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	25, // 61: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	27, // 62: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	28, // 63: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	29, // 64: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	49, // 65: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	53, // 66: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	49, // 67: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	49, // 68: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	36, // 69: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	33, // 70: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	40, // 71: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	32, // 72: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	34, // 73: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	35, // 74: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	53, // 75: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	49, // 76: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	49, // 77: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	39, // 78: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	41, // 79: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	42, // 80: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	43, // 81: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	38, // 82: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	56, // 83: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
+	57, // 84: kasbah.config.v1.Route.rules:type_name -> kasbah.config.v1.Rule
+	49, // 85: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	86, // [86:86] is the sub-list for method output_type
+	86, // [86:86] is the sub-list for method input_type
+	86, // [86:86] is the sub-list for extension type_name
+	86, // [86:86] is the sub-list for extension extendee
+	0,  // [0:86] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -4240,13 +4180,11 @@ func file_kasbah_config_v1_config_proto_init() {
 	file_kasbah_config_v1_internal_token_proto_init()
 	file_kasbah_config_v1_keysets_proto_init()
 	file_kasbah_config_v1_proof_proto_init()
+	file_kasbah_config_v1_revocationstore_proto_init()
 	file_kasbah_config_v1_schema_proto_init()
 	file_kasbah_config_v1_secret_proto_init()
 	file_kasbah_config_v1_signature_proto_init()
-	file_kasbah_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{
-		(*RevocationStore_File)(nil),
-	}
-	file_kasbah_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[6].OneofWrappers = []any{
 		(*Provider_Jwt)(nil),
 		(*Provider_ApiKey)(nil),
 		(*Provider_Introspection)(nil),
@@ -4254,33 +4192,33 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Provider_Basic)(nil),
 		(*Provider_HttpSignature)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{
 		(*Enrichment_Userinfo)(nil),
 		(*Enrichment_Http)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[11].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[10].OneofWrappers = []any{
 		(*Location_Header)(nil),
 		(*Location_Cookie)(nil),
 		(*Location_Query)(nil),
 		(*Location_WebsocketProtocol)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[22].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[21].OneofWrappers = []any{
 		(*ApiKeyStore_File)(nil),
 		(*ApiKeyStore_Postgres)(nil),
 		(*ApiKeyStore_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[25].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[24].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[28].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[27].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[31].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[30].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -4290,7 +4228,7 @@ func file_kasbah_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   39,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
