@@ -190,11 +190,18 @@ func TestHostileStructure(t *testing.T) {
 func TestDuplicateAnywhere(t *testing.T) {
 	t.Parallel()
 	limits := unlimited()
+	members := func(count int) string {
+		var text strings.Builder
+		for i := range count {
+			fmt.Fprintf(&text, `"m%d":0,`, i)
+		}
+		return text.String()
+	}
 	for count := 1; count < 40; count++ {
 		for again := -1; again < count; again++ {
 			var text strings.Builder
 			for i := range count {
-				fmt.Fprintf(&text, `"n%d":{"n%d":[{"n0":1},{"n0":1}],"x":{%s"y":1}},`, i, again, strings.Repeat(`"z":1,`, min(i%2, 1)))
+				fmt.Fprintf(&text, `"n%d":{"n%d":[{"n0":1},{"n0":1}],"x":{%s"y":1}},`, i, again, members(i*5%20))
 			}
 			want := ""
 			if again >= 0 {
