@@ -22,8 +22,10 @@ providers:
   from: [{header: x-api-key}, {query: key}, {cookie: key}, {websocket_protocol: key.}, {header: authorization, scheme: apikey}]
 - name: opaque
   introspection: {url: 'http://issuer.test/introspect', client_id: kasbah, client_secret: {file: client-secret}, audiences: [api]}
+  client: {private_addresses: true}
 - name: broken
   introspection: {url: 'http://broken.test/echo', client_id: kasbah, client_secret: {file: client-secret}, authentication: post, audiences: [api]}
+  client: {private_addresses: true}
   from: [{header: x-broken}]
 - name: batch
   jwt: {issuer: batch, audiences: [api], algorithms: [HS256], secrets: [{algorithm: HS256, secret: {file: shared-secret}}]}

@@ -156,7 +156,6 @@ func TestNewRefuses(t *testing.T) {
 		"listen": func(c *server.Config) { c.Listen = taken.Addr().String() },
 		"admin":  func(c *server.Config) { c.Admin = taken.Addr().String() },
 		"path":   func(c *server.Config) { c.Path = "" },
-		"client": func(c *server.Config) { c.Client = nil },
 		"now":    func(c *server.Config) { c.Now = nil },
 	} {
 		cfg := f.config()

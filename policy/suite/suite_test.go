@@ -110,6 +110,7 @@ func TestEveryField(t *testing.T) {
 	checkEveryFieldSet(t, *alice, nil)
 	checkEveryFieldSet(t, *s.Cases[0].Request, map[string]string{
 		"RouteName": "it chooses the route, before any enforcer", "NoWait": "it says how to answer, not what is asked",
+		"Serial": "it tells attempts apart", "Port": "it is for credentials, which a suite has none of", "Target": "it is for credentials, too",
 	})
 	compare(t, "all: principal", s.Cases[0].Principal, alice)
 	compare(t, "all: request", s.Cases[0].Request, whole)

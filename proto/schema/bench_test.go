@@ -33,7 +33,7 @@ func BenchmarkMessage(b *testing.B) {
 	evaluates := func(req *policy.Request) func() error {
 		return func() error {
 			if outcome, err := v.Evaluate(b.Context(), req, nil); err != nil || outcome.Verdict != policy.Passed {
-				return fmt.Errorf("%+v, %v", outcome, err)
+				return fmt.Errorf("%+v, %w", outcome, err)
 			}
 			return nil
 		}
@@ -84,7 +84,7 @@ func BenchmarkMessage(b *testing.B) {
 func refuses(b *testing.B, v *schema.Validator, req *policy.Request) func() error {
 	return func() error {
 		if outcome, err := v.Evaluate(b.Context(), req, nil); err != nil || outcome.Verdict == policy.Passed {
-			return fmt.Errorf("%+v, %v", outcome, err)
+			return fmt.Errorf("%+v, %w", outcome, err)
 		}
 		return nil
 	}

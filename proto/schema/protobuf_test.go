@@ -172,6 +172,7 @@ func TestFrames(t *testing.T) {
 		"a bomb":                       {v, create, frame(1, zipped(t, make([]byte, 64<<20))), gz, policy.BodyTooLarge, "body.max_bytes"},
 		"a bomb by ratio":              {v, create, frame(1, zipped(t, note(100_000))), gz, policy.BodyTooLarge, "body.max_bytes"},
 		"a bomb by many":               {v, upload, strings.Repeat(frame(1, zipped(t, note(60_000))), 30), gz, policy.BodyTooLarge, "body.max_bytes"},
+		"long together":                {small, upload, frame(1, zipped(t, note(3000))) + frame(0, note(2000)), gz, policy.BodyTooLarge, "body.max_bytes"},
 		"longer than the route allows": {small, create, frame(1, zipped(t, note(5000))), gz, policy.BodyTooLarge, "body.max_bytes"},
 		"no type":                      {v, create, frame(0, wire), nil, policy.InvalidRequest, "body.content_type"},
 		"another codec":                {v, create, frame(0, wire), []string{"content-type", "application/grpc+json"}, policy.InvalidRequest, "body.content_type"},
