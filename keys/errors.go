@@ -36,7 +36,7 @@ var (
 	errHTTPSignature      = errors.New("the signature does not verify with its key")
 	errDigest             = errors.New("the body is not the one that was signed")
 	errBodyTruncated      = errors.New("the body is longer than can be seen whole, and its digest cannot be compared")
-	errBodyMissing        = errors.New("Envoy does not hand on the body, and its digest cannot be compared: set with_request_body there")
+	errBodyMissing        = errors.New("the body is not handed on by Envoy, and its digest cannot be compared: set with_request_body there")
 
 	errRevoked = errors.New("the credential was withdrawn")
 

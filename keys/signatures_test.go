@@ -63,18 +63,19 @@ func (p *partner) authenticator(t testing.TB) *keys.Authenticator {
 // transfer is a request as an edge reads it, and what its sender signs of it.
 func transfer(body string) (*policy.Request, []keystest.Component) {
 	digest := keystest.ContentDigest(body)
-	return &policy.Request{
-			Method: "POST", Scheme: "https", Host: "api.example.com", Port: "8443", Path: "/transfers/a b", Query: "dry=1", Target: "/transfers/a%20b?dry=1",
-			Size: int64(len(body)), Body: policy.Body{Bytes: []byte(body)},
-			Headers: policy.Headers{{Name: "content-type", Value: "application/json"}, {Name: "content-digest", Value: digest}, {Name: "x-other", Value: "1"}},
-		}, []keystest.Component{
-			{ID: `"@method"`, Value: "POST"},
-			{ID: `"@authority"`, Value: "api.example.com:8443"},
-			{ID: `"@path"`, Value: "/transfers/a%20b"},
-			{ID: `"@query"`, Value: "?dry=1"},
-			{ID: `"content-type"`, Value: "application/json"},
-			{ID: `"content-digest"`, Value: digest},
-		}
+	req := &policy.Request{
+		Method: "POST", Scheme: "https", Host: "api.example.com", Port: "8443", Path: "/transfers/a b", Query: "dry=1", Target: "/transfers/a%20b?dry=1",
+		Size: int64(len(body)), Body: policy.Body{Bytes: []byte(body)},
+		Headers: policy.Headers{{Name: "content-type", Value: "application/json"}, {Name: "content-digest", Value: digest}, {Name: "x-other", Value: "1"}},
+	}
+	return req, []keystest.Component{
+		{ID: `"@method"`, Value: "POST"},
+		{ID: `"@authority"`, Value: "api.example.com:8443"},
+		{ID: `"@path"`, Value: "/transfers/a%20b"},
+		{ID: `"@query"`, Value: "?dry=1"},
+		{ID: `"content-type"`, Value: "application/json"},
+		{ID: `"content-digest"`, Value: digest},
+	}
 }
 
 // sign signs, and sends what it signed with a request of its own.
