@@ -34,14 +34,13 @@ func newLogout(cfg *configv1.Logout, rules claimRules) *logout {
 // Logout returns what answers the logout tokens of those providers' issuers (OpenID Connect Back-Channel Logout 1.0), nil where no
 // provider has any. What they say is withdrawn by that function.
 func (s *Store) Logout(providers []*Provider, withdraw func(ctx context.Context, record Revocation, now time.Time) error) http.Handler {
-	providers = slices.DeleteFunc(slices.Clone(providers), func(p *Provider) bool { return p.jwt == nil || p.jwt.logout == nil })
-	if len(providers) == 0 {
+	heard := slices.DeleteFunc(slices.Clone(providers), func(p *Provider) bool { return p.jwt == nil || p.jwt.logout == nil })
+	if len(heard) == 0 {
 		return nil
 	}
 	return &backchannel.Handler{
 		Verify: func(ctx context.Context, raw string) (backchannel.Notice, error) {
-			notice, _, err := verifyLogout(ctx, providers, raw, s.now())
-			return notice, err
+			return s.verifyLogout(ctx, heard, raw)
 		},
 		Withdraw: func(ctx context.Context, notice backchannel.Notice) error {
 			now := s.now()
@@ -57,14 +56,17 @@ func (s *Store) Logout(providers []*Provider, withdraw func(ctx context.Context,
 }
 
 // withdrawn returns what a notice withdraws. The session, where it names one, else what the subject was issued until then, by the
-// issuer's own clock. Nothing of that is good for longer than the provider lets any token be.
+// issuer's own clock. Nothing of that is good for longer than a provider lets any token of the issuer be, whether or not it hears logouts.
 func withdrawn(providers []*Provider, notice backchannel.Notice, now time.Time) []Revocation {
 	var life time.Duration
 	wholeSubject := notice.Session == ""
 	for _, p := range providers {
+		if p.jwt == nil {
+			continue
+		}
 		if _, ok := p.jwt.issuers[notice.Issuer]; ok {
 			life = max(life, p.jwt.maxLifetime+3*p.jwt.leeway)
-			wholeSubject = wholeSubject || p.jwt.logout.wholeSubject
+			wholeSubject = wholeSubject || p.jwt.logout != nil && p.jwt.logout.wholeSubject
 		}
 	}
 	until := now.Add(life).Truncate(time.Second).Add(time.Second)
@@ -85,14 +87,14 @@ func withdrawn(providers []*Provider, notice backchannel.Notice, now time.Time) 
 var errLogoutType = errors.New("typ is not logout+jwt, which untyped: true does not ask for")
 
 // verifyLogout returns what a logout token says that one of the providers vouches for. It is looked at like any token of that issuer,
-// but for its claims.
-func verifyLogout(ctx context.Context, providers []*Provider, raw string, now time.Time) (backchannel.Notice, *Provider, error) {
+// but for its claims. What costs more than reading it is bounded.
+func (s *Store) verifyLogout(ctx context.Context, providers []*Provider, raw string) (backchannel.Notice, error) {
 	if len(raw) > maxToken {
-		return backchannel.Notice{}, nil, fmt.Errorf("%w: longer than %d bytes", errMalformed, maxToken)
+		return backchannel.Notice{}, fmt.Errorf("%w: longer than %d bytes", errMalformed, maxToken)
 	}
 	t, err := parseToken(raw)
 	if err != nil {
-		return backchannel.Notice{}, nil, err
+		return backchannel.Notice{}, err
 	}
 	fault := errIssuer
 	for _, p := range providers {
@@ -101,21 +103,25 @@ func verifyLogout(ctx context.Context, providers []*Provider, raw string, now ti
 			continue
 		}
 		var notice backchannel.Notice
-		if notice, fault = p.jwt.verifyLogout(ctx, t, from, now); fault == nil {
+		if notice, fault = p.jwt.verifyLogout(ctx, t, from, &s.logouts); fault == nil {
 			notice.Issuer = t.issuer
-			return notice, p, nil
+			return notice, nil
 		}
 	}
-	return backchannel.Notice{}, nil, fault
+	return backchannel.Notice{}, fault
 }
 
-func (p *jwtProvider) verifyLogout(ctx context.Context, t *token, from issuer, now time.Time) (backchannel.Notice, error) {
+func (p *jwtProvider) verifyLogout(ctx context.Context, t *token, from issuer, guard *backchannel.Guard) (backchannel.Notice, error) {
 	var none backchannel.Notice
 	if !slices.Contains(p.algorithms, t.algorithm) {
 		return none, errAlgorithm
 	}
 	if !slices.Contains(p.logout.types, t.typ) {
 		return none, errLogoutType
+	}
+	now := p.store.now()
+	if err := guard.Allow(now); err != nil {
+		return none, err
 	}
 	if err := from.ready(ctx, p.store.now, false, t); err != nil {
 		return none, err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/kasbah-authz/kasbah/keys"
 	"github.com/kasbah-authz/kasbah/keys/keystest"
@@ -112,6 +113,24 @@ func TestLogout(t *testing.T) {
 		if diff := cmp.Diff(c.want, e.records); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+// TestLogoutOutlivesAllTokens: what is withdrawn stays so for as long as any provider of the issuer lets a token be, also one that hears no
+// logouts.
+func TestLogoutOutlivesAllTokens(t *testing.T) {
+	f := newFixture(t)
+	heard, deaf := config("web", f.issuer.JWKS()), config("batch", f.issuer.JWKS())
+	heard.GetJwt().Logout = &configv1.Logout{Audiences: []string{"kasbah"}}
+	heard.GetJwt().MaxLifetime, deaf.GetJwt().MaxLifetime = durationpb.New(time.Hour), durationpb.New(48*time.Hour)
+	var until time.Time
+	endpoint := f.store.Logout([]*keys.Provider{compile(t, f.store, heard), compile(t, f.store, deaf)}, func(_ context.Context, record keys.Revocation, _ time.Time) error {
+		until = record.Windows[0].Until
+		return nil
+	})
+	e := &ended{fixture: f, endpoint: endpoint}
+	if got := e.logout(t, e.token(nil)); got != http.StatusOK || until.Before(instant.Add(48*time.Hour)) {
+		t.Errorf("%d, until %v", got, until)
 	}
 }
 
@@ -223,12 +242,19 @@ func TestLogoutStore(t *testing.T) {
 	}
 }
 
-// TestLogoutRate: past its bound nothing is verified, good or bad, until time has passed.
+// TestLogoutRate: past its bound no signature is verified, good or bad, until time has passed; what costs nothing does not count.
 func TestLogoutRate(t *testing.T) {
 	e := newEnded(t)
+	good := e.token(nil)
+	bad := good[:len(good)-8] + "AAAAAAAA"
 	refused := 0
 	for range 1000 {
-		if e.logout(t, "x.y.z") == http.StatusTooManyRequests {
+		for _, junk := range []string{"x.y.z", e.issuer.Forge(keystest.AlgNone, keystest.Claims{})} {
+			if got := e.logout(t, junk); got != http.StatusBadRequest {
+				t.Fatalf("junk: %d", got)
+			}
+		}
+		if e.logout(t, bad) == http.StatusTooManyRequests {
 			refused++
 		}
 	}

@@ -22,6 +22,8 @@ const (
 	AnswerMargin = answerMargin
 	MaxWaiting   = maxWaiting
 	PollEvery    = pollEvery
+
+	MaxPublicRequests = maxPublicRequests
 )
 
 // NewPublic returns the public service with those endpoints, by method and path.

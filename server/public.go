@@ -12,8 +12,9 @@ import (
 const (
 	// maxPublicConnections is how many connections the public service has at once; more wait to be accepted.
 	maxPublicConnections = 1000
-	// maxPublicRequests is how many requests it answers at once; more get 503.
-	maxPublicRequests = 100
+	// maxPublicRequests is how many requests each endpoint answers at once; more get 503. So one that waits, for a slow body or an
+	// issuer's keys, takes nothing from the others.
+	maxPublicRequests = 50
 	// maxPublicBody is the longest body that an endpoint can read, in bytes.
 	maxPublicBody = 64 << 10
 )
@@ -41,7 +42,7 @@ func (s *Server) endpoints() []endpoint {
 // anything as often as they like, so that everything about a request is bounded, and no answer holds anything of it.
 func newPublic(endpoints []endpoint, logger *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:                      &public{endpoints: endpoints, slots: make(chan struct{}, maxPublicRequests)},
+		Handler:                      newPublicHandler(endpoints),
 		ErrorLog:                     slog.NewLogLogger(logger.Handler(), slog.LevelDebug), // what strangers do wrong
 		DisableGeneralOptionsHandler: true,                                                 // which answers what is not there
 		ReadHeaderTimeout:            5 * time.Second,
@@ -59,7 +60,15 @@ func limitPublic(listener net.Listener) net.Listener {
 
 type public struct {
 	endpoints []endpoint
-	slots     chan struct{}
+	slots     []chan struct{} // of each endpoint
+}
+
+func newPublicHandler(endpoints []endpoint) *public {
+	p := &public{endpoints: endpoints}
+	for range endpoints {
+		p.slots = append(p.slots, make(chan struct{}, maxPublicRequests))
+	}
+	return p
 }
 
 // ServeHTTP finds the endpoint by whole method and whole path: an [http.ServeMux] would answer other spellings of a path
@@ -67,22 +76,13 @@ type public struct {
 func (p *public) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	default:
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
-		return
-	}
 	allowed := ""
 	for i := range p.endpoints {
 		e := &p.endpoints[i]
 		switch {
 		case r.URL.Path != e.path || r.URL.RawPath != "":
 		case r.Method == e.method, r.Method == http.MethodHead && e.method == http.MethodGet:
-			r.Body = http.MaxBytesReader(w, r.Body, maxPublicBody)
-			e.serve(w, r)
+			p.serve(i, w, r)
 			return
 		default:
 			allowed = e.method
@@ -94,4 +94,17 @@ func (p *public) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.Error(w, "there is nothing here", http.StatusNotFound)
+}
+
+func (p *public) serve(i int, w http.ResponseWriter, r *http.Request) {
+	select {
+	case p.slots[i] <- struct{}{}:
+		defer func() { <-p.slots[i] }()
+	default:
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxPublicBody)
+	p.endpoints[i].serve(w, r)
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/kasbah-authz/kasbah/server"
@@ -53,6 +54,33 @@ func TestPublicService(t *testing.T) {
 			t.Errorf("%.60q: %q, want %q", request, got, want)
 		}
 	}
+}
+
+// TestPublicEndpointsApart: one whose answers all wait keeps nobody from another.
+func TestPublicEndpointsApart(t *testing.T) {
+	t.Parallel()
+	release, waiting := make(chan struct{}), make(chan struct{})
+	service := httptest.NewUnstartedServer(nil)
+	service.Config = server.NewPublic(map[string]http.HandlerFunc{
+		"GET /slow":  func(http.ResponseWriter, *http.Request) { waiting <- struct{}{}; <-release },
+		"GET /quick": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "here") },
+	})
+	service.Start()
+	defer service.Close()
+	address := service.Listener.Addr().String()
+	var slow sync.WaitGroup
+	for range server.MaxPublicRequests {
+		slow.Go(func() { ask1(t, address, "GET /slow HTTP/1.1") })
+		<-waiting
+	}
+	if got := ask1(t, address, "GET /slow HTTP/1.1"); !strings.HasPrefix(got, "503 ") {
+		t.Errorf("one more: %s", got)
+	}
+	if got := ask1(t, address, "GET /quick HTTP/1.1"); got != "200 no-store here" {
+		t.Errorf("another endpoint: %s", got)
+	}
+	close(release)
+	slow.Wait()
 }
 
 // ask1 sends one request on a connection of its own, with as much body as it says. It returns status, Cache-Control and body.

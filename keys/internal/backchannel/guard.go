@@ -1,6 +1,7 @@
 package backchannel
 
 import (
+	"errors"
 	"sync"
 	"time"
 )
@@ -21,10 +22,18 @@ type Guard struct {
 	filled time.Time // zero: never
 	seen   map[[32]byte]time.Time
 	swept  time.Time
+
+	complained time.Time
 }
 
-// allow reports whether one more token may be verified now.
-func (g *Guard) allow(now time.Time) bool {
+// ErrBusy is what [Guard.Allow] refuses with.
+var ErrBusy = errors.New("more logout tokens came at once than are verified")
+
+// complainInterval is the least time between two lines of the log about tokens that strangers sent.
+const complainInterval = 10 * time.Second
+
+// Allow returns ErrBusy where no more tokens may be verified now.
+func (g *Guard) Allow(now time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.filled.IsZero() {
@@ -34,9 +43,20 @@ func (g *Guard) allow(now time.Time) bool {
 	}
 	g.filled = now
 	if g.tokens < 1 {
-		return false
+		return ErrBusy
 	}
 	g.tokens--
+	return nil
+}
+
+// complain reports whether the log is to hear of a refused token.
+func (g *Guard) complain(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.complained.IsZero() && now.Sub(g.complained) < complainInterval {
+		return false
+	}
+	g.complained = now
 	return true
 }
 

@@ -22,7 +22,8 @@ const (
 
 // Handler answers logout tokens. All of its fields are required.
 type Handler struct {
-	// Verify returns what a token says whose signature, issuer and audience are good. Its errors hold nothing of the token's text.
+	// Verify returns what a token says whose signature, issuer and audience are good. Its errors hold nothing of the token's text;
+	// before it looks for a key it asks [Guard.Allow], whose error it returns.
 	Verify func(ctx context.Context, token string) (Notice, error)
 	// Withdraw withdraws what a notice names. The answer to the issuer waits for it.
 	Withdraw func(ctx context.Context, notice Notice) error
@@ -40,16 +41,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "invalid_request", err.Error())
 		return
 	}
-	if !h.Guard.allow(h.Now()) {
+	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
+	defer cancel()
+	notice, err := h.Verify(ctx, token)
+	if errors.Is(err, ErrBusy) {
 		w.Header().Set("Retry-After", "1")
 		refuse(w, http.StatusTooManyRequests, "temporarily_unavailable", "too many logouts at once")
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
-	defer cancel()
-	notice, err := h.Verify(ctx, token)
 	if err != nil {
-		h.Logger.WarnContext(ctx, "a logout token is refused", "err", err)
+		if h.Guard.complain(h.Now()) {
+			h.Logger.WarnContext(ctx, "a logout token is refused", "err", err)
+		}
 		refuse(w, http.StatusBadRequest, "invalid_request", "the logout token is not good")
 		return
 	}
