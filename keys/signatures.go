@@ -33,7 +33,6 @@ var signatureLocations = locations{{name: signatureHeader}, {name: signatureInpu
 
 // signatures accepts requests that are signed with one of its keys. It is immutable.
 type signatures struct {
-	name   string // of the provider
 	keys   map[string]*signatureKey
 	tag    string // of the signature that counts; empty: there is one
 	covers []string
@@ -98,7 +97,7 @@ func (s *signatures) authenticate(ctx context.Context, req *policy.Request) (*po
 		return nil, err
 	}
 	if s.replay != nil { // a leeway more, for a replica whose clock is behind
-		if err := s.replay.use(ctx, replay.Use{ID: s.identify(one.KeyID, base), Until: until.Add(s.leeway)}, req.Serial, ask); err != nil {
+		if err := s.replay.use(ctx, replay.Use{ID: key.identify(base), Until: until.Add(s.leeway)}, req.Serial, ask); err != nil {
 			return nil, err
 		}
 	}
@@ -211,9 +210,10 @@ func checkBody(one *signature.Signature, req *policy.Request) error {
 }
 
 // identify names what was signed, which is good once, and not the signature: of one that is ECDSA anyone can make another.
-func (s *signatures) identify(keyID string, base []byte) (id replay.ID) {
-	sum := sha256.New()
-	fmt.Fprintf(sum, "http_signature %q %q ", s.name, keyID)
+func (k *signatureKey) identify(base []byte) (id replay.ID) {
+	sum, key := sha256.New(), k.Digest()
+	sum.Write([]byte("http_signature "))
+	sum.Write(key[:])
 	sum.Write(base)
 	sum.Sum(id[:0])
 	return id
@@ -246,7 +246,7 @@ func (s *Store) signatureProvider(cfg *configv1.Provider, files Files) (*signatu
 		return nil, &policy.FieldError{Field: "from", Err: errors.New("a signature is in headers of its own")}
 	}
 	compiled := &signatures{
-		name: cfg.GetName(), keys: map[string]*signatureKey{}, tag: message.GetTag(), covers: slices.Clone(message.GetComponents()),
+		keys: map[string]*signatureKey{}, tag: message.GetTag(), covers: slices.Clone(message.GetComponents()),
 		maxAge: duration(message.GetMaxAge(), defaultSignatureAge), leeway: duration(message.GetLeeway(), defaultLeeway),
 		now: s.now,
 	}

@@ -284,6 +284,30 @@ func TestSignatureRefusals(t *testing.T) {
 	}
 }
 
+// A signature is good once, whatever the providers are called that know its key.
+func TestSignatureIsGoodOnceForAll(t *testing.T) {
+	t.Parallel()
+	p := newPartner(t, "ed25519")
+	var providers []*keys.Provider
+	for _, name := range []string{"one", "two"} {
+		p.cfg.Name = name
+		provider, err := p.store.Provider(p.cfg, p.files())
+		if err != nil {
+			t.Fatal(err)
+		}
+		providers = append(providers, provider)
+	}
+	auth := keys.NewAuthenticator(providers)
+	req, components := transfer("{}")
+	if got := p.reason(t, auth, p.sign(t, req, p.parameters(0), components)); got != policy.NoReason {
+		t.Fatal(got)
+	}
+	req.Serial++
+	if got := p.reason(t, auth, req); got != policy.Replayed {
+		t.Errorf("again: %v", got)
+	}
+}
+
 // A signature is good for one request, which may be asked about twice.
 func TestSignatureReplay(t *testing.T) {
 	t.Parallel()

@@ -26,7 +26,15 @@ const (
 // Key verifies the signatures of one algorithm. Its zero value verifies none.
 type Key struct {
 	algorithm string
+	digest    [sha256.Size]byte // of the algorithm and the key itself
 	verify    func(base, signature []byte) bool
+}
+
+// Digest tells the key from others, whatever it is called.
+func (k *Key) Digest() [sha256.Size]byte { return k.digest }
+
+func digest(algorithm string, key []byte) [sha256.Size]byte {
+	return sha256.Sum256(append([]byte(algorithm+" "), key...))
 }
 
 // Algorithm is the key's one algorithm.
@@ -42,7 +50,7 @@ func Secret(secret []byte) (*Key, error) {
 	if len(secret) < minSecret {
 		return nil, fmt.Errorf("the secret has %d bytes, and %d or more are needed", len(secret), minSecret)
 	}
-	return &Key{HMAC, func(base, signature []byte) bool {
+	return &Key{HMAC, digest(HMAC, secret), func(base, signature []byte) bool {
 		mac := hmac.New(sha256.New, secret)
 		mac.Write(base)
 		return hmac.Equal(mac.Sum(nil), signature)
@@ -55,7 +63,7 @@ func PublicKey(algorithm string, der []byte) (*Key, error) {
 	if err != nil {
 		return nil, errors.New("the public key cannot be read")
 	}
-	k := &Key{algorithm: algorithm}
+	k := &Key{algorithm: algorithm, digest: digest(algorithm, der)}
 	switch public := parsed.(type) {
 	case ed25519.PublicKey:
 		if algorithm == "ed25519" {
