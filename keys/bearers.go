@@ -45,7 +45,7 @@ func (s presented) hold(ctx context.Context, p *Provider, principal *policy.Prin
 }
 
 // authenticate verifies the request's bearer token. Where several providers have the token's issuer and none accepts it,
-// the error is that of the one whose checks it got farthest through; or that there is no key set in force, if there is none.
+// the error is that of the one whose checks it got farthest through; or that of one which cannot judge it now, if there is such a one.
 func (b *bearers) authenticate(ctx context.Context, req *policy.Request) (*policy.Principal, *Provider, error) {
 	raw, at, err := b.from.find(req)
 	if err != nil {
@@ -61,16 +61,19 @@ func (b *bearers) authenticate(ctx context.Context, req *policy.Request) (*polic
 func (b *bearers) accept(ctx context.Context, req *policy.Request, raw string, at *location) (*policy.Principal, *Provider, error) {
 	shown := presented{req, raw, at}
 	digest := credentialDigest(sha256.Sum256(unsafe.Slice(unsafe.StringData(raw), len(raw)))) //nolint:gosec // only read; a copy would cost as much as the hash
-	for _, p := range b.providers {
+	for i, p := range b.providers {
 		principal, ok := p.jwt.cached(digest)
 		if !ok {
 			continue
+		}
+		if b.asked(principal.Issuer, i) {
+			break // what other routes have had remembered does not change who is asked first
 		}
 		err := shown.hold(ctx, p, principal)
 		if err == nil {
 			return principal, p, nil
 		}
-		if _, _, refused := refusal(err); !refused || len(b.providers) == 1 {
+		if _, _, refused := refusal(err); !refused && !isUnavailable(err) || len(b.providers) == 1 {
 			return nil, nil, err
 		}
 		break // another provider may want no proof; they are asked in their order
@@ -84,6 +87,11 @@ func (b *bearers) accept(ctx context.Context, req *policy.Request, raw string, a
 	}
 	signed := func(p *Provider) bool { return len(p.jwt.decryption) == 0 }
 	return b.verify(ctx, shown, t, digest, signed)
+}
+
+// asked reports whether a provider before the one at i is asked about tokens of that issuer.
+func (b *bearers) asked(issuer string, i int) bool {
+	return slices.ContainsFunc(b.providers[:i], func(p *Provider) bool { _, same := p.jwt.issuers[issuer]; return same })
 }
 
 // decrypt verifies what is inside of an encrypted token, for the provider alone whose key opened it.
@@ -122,7 +130,7 @@ func (b *bearers) verify(ctx context.Context, shown presented, t *token, digest 
 		if err == nil {
 			return principal, p, nil
 		}
-		if errors.Is(err, errNoKeySet) {
+		if isUnavailable(err) {
 			unavailable = err
 			continue
 		}

@@ -333,8 +333,17 @@ func TestCertificateForms(t *testing.T) {
 	}
 	// Envoy sends the name and no certificate.
 	req = &policy.Request{Source: policy.Peer{Principal: workload}}
-	if got, detail := why(t, auth, req); got != policy.MissingCredential || !strings.Contains(detail, "include_peer_certificate") {
+	if got, detail := why(t, auth, req); got != policy.MalformedCredential || !strings.Contains(detail, "include_peer_certificate") {
 		t.Errorf("Envoy sends no certificate: %v (%s)", got, detail)
+	}
+	// Which is a credential all the same: who has it is not nobody.
+	provider, err := f.provider()
+	if err != nil {
+		t.Fatal(err)
+	}
+	guests := keys.NewAuthenticator([]*keys.Provider{provider}, keys.Demand{Anonymous: "guest"})
+	if outcome, err := evaluate(t, guests, req); err != nil || outcome.Verdict != policy.Denied {
+		t.Errorf("Envoy sends no certificate, where anonymous callers may come: %+v, %v", outcome, err)
 	}
 }
 

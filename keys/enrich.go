@@ -64,6 +64,9 @@ func (s *Store) enrichmentServer(cfg *configv1.Provider, reach outbound.Settings
 		if server.url == "" && !isURL(issuer) {
 			return nil, &policy.FieldError{Field: "enrich.userinfo.url", Err: errors.New("without it the endpoint is discovered at the issuer, which must be named, and an http or https URL")}
 		}
+		if cfg.GetJwt().GetProof() != nil || cfg.GetIntrospection().GetProof() != nil {
+			return nil, &policy.FieldError{Field: "enrich.userinfo", Err: errors.New("it takes bound tokens from their callers alone; use http")}
+		}
 		if len(cfg.GetJwt().GetDecryption()) > 0 {
 			return nil, &policy.FieldError{Field: "enrich.userinfo", Err: errors.New("it goes with no encrypted tokens")}
 		}
@@ -137,6 +140,9 @@ func (s *enrichmentServer) ask(ctx context.Context, c caller) (map[string]any, i
 
 func (s *enrichmentServer) request(ctx context.Context, c caller) (*http.Request, error) {
 	if s.userInfo {
+		if _, bound := c.principal.Claims["cnf"]; bound { // and behind Bearer it would be refused (RFC 9449, section 7.2)
+			return nil, errors.New("the token is bound to its caller, and the UserInfo endpoint takes it from nobody else")
+		}
 		address, err := s.endpoint(ctx, c.principal.Issuer)
 		if err != nil {
 			return nil, err

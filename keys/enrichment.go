@@ -19,6 +19,8 @@ const (
 	defaultEnrichmentTimeout = 2 * time.Second
 	// failureAge is how long callers go on without an answer before it is asked for again.
 	failureAge = 5 * time.Second
+	// refusedAge is how long callers are refused without an answer before it is asked for again.
+	refusedAge = time.Second
 )
 
 // ownNames are the claims by which a token says what it is, whose, and what it is good for. Nobody else says that of it.
@@ -77,7 +79,9 @@ func (e *enrichment) ask(ctx context.Context, key cacheKey, c caller) (*policy.P
 	}
 	e.store.enriched(e.server.name, outcome)
 	if err != nil && !e.goOn {
-		return nil, &policy.StageError{Reason: policy.Unavailable, Err: fmt.Errorf("asking for more about the caller: %w", err)}
+		err = &policy.StageError{Reason: policy.Unavailable, Err: fmt.Errorf("asking for more about the caller: %w", err)}
+		e.store.inactive.add(key, err, refusedAge)
+		return nil, err
 	}
 	accepted, err := e.store.cache.verifyOnce(ctx, key, func(now time.Time) (*verified, error) { return c.accept(principal, size, now, now.Add(age)) })
 	if _, _, refused := refusal(err); err != nil && refused {

@@ -363,7 +363,10 @@ func TestEnrichmentProvider(t *testing.T) {
 	issuer := newIssuer(t, issuerName, time.Now)
 	good := config("corp", issuer.JWKS())
 	for field, change := range map[string]func(*configv1.Provider){
-		"enrich":              func(p *configv1.Provider) { p.Enrich = &configv1.Enrichment{} },
+		"enrich": func(p *configv1.Provider) { p.Enrich = &configv1.Enrichment{} },
+		"enrich.userinfo": func(p *configv1.Provider) {
+			p.Enrich, p.GetJwt().Proof = userInfo("https://x"), &configv1.Proof{Certificate: &configv1.CertificateBinding{}}
+		},
 		"enrich.http.url":     func(p *configv1.Provider) { p.Enrich = askService("ftp://x") },
 		"enrich.userinfo.url": func(p *configv1.Provider) { p.GetJwt().Issuer, p.Enrich = "corp", userInfo("") },
 		"enrich.http.secret": func(p *configv1.Provider) {
@@ -379,4 +382,48 @@ func TestEnrichmentProvider(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
+}
+
+// A token that is bound to its caller goes to no UserInfo endpoint: behind Bearer it would be refused there, and to somebody who has it without
+// its key Kasbah would lend a hand.
+func TestBoundTokensGoToNoUserInfo(t *testing.T) {
+	enrichedBy(t, userInfo(userInfoURL), func(t *testing.T, e *enriched) {
+		bound := e.issuer.Token(keystest.Claims{Extra: map[string]any{"cnf": map[string]any{"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}}})
+		if _, got := e.try(bound); got != policy.Unavailable || e.asked.Load() != 0 {
+			t.Errorf("%v after %d questions", got, e.asked.Load())
+		}
+	})
+}
+
+// A provider whose server gives no answer leaves the token to the next one that has its issuer, and one that was asked about the token on
+// another route does not go before it.
+func TestEnrichmentBesideAnother(t *testing.T) {
+	enrichedBy(t, userInfo(userInfoURL), func(t *testing.T, e *enriched) {
+		plain, err := e.store.Provider(config("plain", e.issuer.JWKS()), e.files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		both, token := keys.NewAuthenticator([]*keys.Provider{e.provider(), plain}), e.issuer.Token(keystest.Claims{})
+		by := func(auth *keys.Authenticator) string {
+			t.Helper()
+			outcome, err := auth.Evaluate(t.Context(), withToken(token), &policy.Principal{})
+			if err != nil || outcome.Principal == nil {
+				t.Fatalf("%+v, %v", outcome, err)
+			}
+			return outcome.Principal.Provider
+		}
+		good := e.answer
+		e.answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }
+		if got := by(both); got != "plain" {
+			t.Errorf("without an answer: %s", got)
+		}
+		e.answer = good
+		time.Sleep(time.Second)
+		if got := by(keys.NewAuthenticator([]*keys.Provider{plain})); got != "plain" {
+			t.Errorf("another route: %s", got)
+		}
+		if got := by(both); got != "corp" {
+			t.Errorf("with an answer again: %s", got)
+		}
+	})
 }

@@ -61,9 +61,7 @@ func TestHostileEnrichment(t *testing.T) {
 					t.Errorf("%s: %+v", name, p)
 				}
 				e.answer = good
-				if on {
-					time.Sleep(5 * time.Second)
-				}
+				time.Sleep(map[bool]time.Duration{false: time.Second, true: 5 * time.Second}[on])
 				if p, reason := e.try(token); reason != policy.NoReason || len(p.Roles) != 1 {
 					t.Errorf("%s, and then a good answer: %v", name, reason)
 				}

@@ -106,7 +106,7 @@ var refusals = []struct {
 	{errAPIKeyExpired, policy.Expired, 4},
 	{errAPIKeyRevoked, policy.Revoked, 4},
 	{errAPIKeyAddress, policy.SourceBlocked, 4},
-	{errCertificateWithheld, policy.MissingCredential, 1},
+	{errCertificateWithheld, policy.MalformedCredential, 1},
 	{errCertificateText, policy.MalformedCredential, 1},
 	{errCertificateIssues, policy.MalformedCredential, 1},
 	{errForwardedNameAlone, policy.MalformedCredential, 1},
