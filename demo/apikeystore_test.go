@@ -110,6 +110,7 @@ func (r *keyStoreReplicas) live(t *testing.T, run func(args ...string) string) (
 
 // TestAPIKeysInSQLite: what the command changes in a SQLite database, two replicas take.
 func TestAPIKeysInSQLite(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	config := apiKeyStoreConfig("sqlite: {path: " + filepath.Join(folder, "keys.db") + "}")
 	own := filepath.Join(folder, "kasbah.yaml")
@@ -144,6 +145,7 @@ func TestAPIKeysInSQLite(t *testing.T) {
 // TestAPIKeysInPostgres: what the command changes in PostgreSQL, two replicas take; while it is lost the keys stay as long
 // as the configuration says, and no longer; and what was revoked meanwhile is refused as soon as it is back.
 func TestAPIKeysInPostgres(t *testing.T) {
+	t.Parallel()
 	dsn := envoytest.RunPostgres(t).DSN()
 	door := tabletest.NewGate(t, dsn)
 	folder := t.TempDir()

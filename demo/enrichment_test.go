@@ -77,6 +77,7 @@ func directory(state *atomic.Value) http.Handler {
 
 // Roles that no token has come from a server; while it does anything but answer, its callers get 503 and nobody gets a role.
 func TestEnrichment(t *testing.T) {
+	t.Parallel()
 	state := &atomic.Value{}
 	server := httptest.NewServer(directory(state))
 	defer server.Close()

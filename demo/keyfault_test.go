@@ -155,6 +155,7 @@ func startFlow(t *testing.T, e *edge, cases map[string][]int) *flow {
 // The issuer goes away in every way while traffic flows, and no verdict changes: its last keys serve, also after a restart, and no
 // longer than max_age. A set of other keys is no outage but a rotation: the old ones end.
 func TestIssuerIsTakenAway(t *testing.T) {
+	t.Parallel()
 	issuer, folder := newFaultyIssuer(t), t.TempDir()
 	config := filepath.Join(folder, "kasbah.yaml")
 	configure := func(maxAge string) {

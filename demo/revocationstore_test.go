@@ -38,10 +38,12 @@ routes:
 // TestRevocationsInRedis and TestRevocationsInPostgres: what the command or the issuer withdraws, every replica refuses, its token remembered or
 // not; and while the store is lost, each does what its configuration says, under traffic all the time.
 func TestRevocationsInRedis(t *testing.T) {
+	t.Parallel()
 	testRevocationStore(t, "redis", envoytest.RunRedis(t).URL())
 }
 
 func TestRevocationsInPostgres(t *testing.T) {
+	t.Parallel()
 	testRevocationStore(t, "postgres", envoytest.RunPostgres(t).DSN())
 }
 
