@@ -25,7 +25,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ReplayFailure is what becomes of callers with proofs while nobody knows whether another replica has seen them.
+// ReplayFailure is what becomes of callers with proofs or signatures while nobody knows whether another replica has seen them.
 type ReplayFailure int32
 
 const (
