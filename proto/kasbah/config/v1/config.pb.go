@@ -197,59 +197,6 @@ func (LogDecisions) EnumDescriptor() ([]byte, []int) {
 	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
-// EnrichmentFailure is what happens to callers of whom nobody says more.
-type EnrichmentFailure int32
-
-const (
-	// The default, refuse.
-	EnrichmentFailure_ENRICHMENT_FAILURE_UNSPECIFIED EnrichmentFailure = 0
-	// They are refused with 503.
-	EnrichmentFailure_ENRICHMENT_FAILURE_REFUSE EnrichmentFailure = 1
-	// They go on with what their token says; the server is asked again after 5 s.
-	EnrichmentFailure_ENRICHMENT_FAILURE_GO_ON EnrichmentFailure = 2
-)
-
-// Enum value maps for EnrichmentFailure.
-var (
-	EnrichmentFailure_name = map[int32]string{
-		0: "ENRICHMENT_FAILURE_UNSPECIFIED",
-		1: "ENRICHMENT_FAILURE_REFUSE",
-		2: "ENRICHMENT_FAILURE_GO_ON",
-	}
-	EnrichmentFailure_value = map[string]int32{
-		"ENRICHMENT_FAILURE_UNSPECIFIED": 0,
-		"ENRICHMENT_FAILURE_REFUSE":      1,
-		"ENRICHMENT_FAILURE_GO_ON":       2,
-	}
-)
-
-func (x EnrichmentFailure) Enum() *EnrichmentFailure {
-	p := new(EnrichmentFailure)
-	*p = x
-	return p
-}
-
-func (x EnrichmentFailure) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (EnrichmentFailure) Descriptor() protoreflect.EnumDescriptor {
-	return file_kasbah_config_v1_config_proto_enumTypes[3].Descriptor()
-}
-
-func (EnrichmentFailure) Type() protoreflect.EnumType {
-	return &file_kasbah_config_v1_config_proto_enumTypes[3]
-}
-
-func (x EnrichmentFailure) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use EnrichmentFailure.Descriptor instead.
-func (EnrichmentFailure) EnumDescriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
-}
-
 // ClientAuthentication is how we prove who we are to an authorization server.
 type ClientAuthentication int32
 
@@ -291,11 +238,11 @@ func (x ClientAuthentication) String() string {
 }
 
 func (ClientAuthentication) Descriptor() protoreflect.EnumDescriptor {
-	return file_kasbah_config_v1_config_proto_enumTypes[4].Descriptor()
+	return file_kasbah_config_v1_config_proto_enumTypes[3].Descriptor()
 }
 
 func (ClientAuthentication) Type() protoreflect.EnumType {
-	return &file_kasbah_config_v1_config_proto_enumTypes[4]
+	return &file_kasbah_config_v1_config_proto_enumTypes[3]
 }
 
 func (x ClientAuthentication) Number() protoreflect.EnumNumber {
@@ -304,7 +251,7 @@ func (x ClientAuthentication) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ClientAuthentication.Descriptor instead.
 func (ClientAuthentication) EnumDescriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 // CertificateName is a kind of name of a certificate.
@@ -360,11 +307,11 @@ func (x CertificateName) String() string {
 }
 
 func (CertificateName) Descriptor() protoreflect.EnumDescriptor {
-	return file_kasbah_config_v1_config_proto_enumTypes[5].Descriptor()
+	return file_kasbah_config_v1_config_proto_enumTypes[4].Descriptor()
 }
 
 func (CertificateName) Type() protoreflect.EnumType {
-	return &file_kasbah_config_v1_config_proto_enumTypes[5]
+	return &file_kasbah_config_v1_config_proto_enumTypes[4]
 }
 
 func (x CertificateName) Number() protoreflect.EnumNumber {
@@ -373,7 +320,7 @@ func (x CertificateName) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CertificateName.Descriptor instead.
 func (CertificateName) EnumDescriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 // Config is a whole configuration file.
@@ -1115,225 +1062,6 @@ func (*Provider_Basic) isProvider_Kind() {}
 
 func (*Provider_HttpSignature) isProvider_Kind() {}
 
-// Enrichment asks a server about callers whose token is good. The members of its answer count as claims where the token has
-// none of that name: for `principal`, for `conditions` and in expressions, but for `id`, `audiences` and `claims` the token alone
-// counts. Names by which a token says what it is good for, such as `exp`, `aud`, `jti`, `acr` or `cnf`, are never taken from an answer.
-type Enrichment struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who is asked.
-	//
-	// Types that are valid to be assigned to Source:
-	//
-	//	*Enrichment_Userinfo
-	//	*Enrichment_Http
-	Source isEnrichment_Source `protobuf_oneof:"source"`
-	// How long an answer is believed, if the token does not end before. Default 1m.
-	MaxAge *durationpb.Duration `protobuf:"bytes,3,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
-	// How long an answer is waited for. Default 2s.
-	Timeout *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// What happens where there is no answer that can be read. Default refuse.
-	OnFailure     EnrichmentFailure `protobuf:"varint,5,opt,name=on_failure,json=onFailure,proto3,enum=kasbah.config.v1.EnrichmentFailure" json:"on_failure,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Enrichment) Reset() {
-	*x = Enrichment{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Enrichment) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Enrichment) ProtoMessage() {}
-
-func (x *Enrichment) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Enrichment.ProtoReflect.Descriptor instead.
-func (*Enrichment) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{7}
-}
-
-func (x *Enrichment) GetSource() isEnrichment_Source {
-	if x != nil {
-		return x.Source
-	}
-	return nil
-}
-
-func (x *Enrichment) GetUserinfo() *UserInfo {
-	if x != nil {
-		if x, ok := x.Source.(*Enrichment_Userinfo); ok {
-			return x.Userinfo
-		}
-	}
-	return nil
-}
-
-func (x *Enrichment) GetHttp() *EnrichmentService {
-	if x != nil {
-		if x, ok := x.Source.(*Enrichment_Http); ok {
-			return x.Http
-		}
-	}
-	return nil
-}
-
-func (x *Enrichment) GetMaxAge() *durationpb.Duration {
-	if x != nil {
-		return x.MaxAge
-	}
-	return nil
-}
-
-func (x *Enrichment) GetTimeout() *durationpb.Duration {
-	if x != nil {
-		return x.Timeout
-	}
-	return nil
-}
-
-func (x *Enrichment) GetOnFailure() EnrichmentFailure {
-	if x != nil {
-		return x.OnFailure
-	}
-	return EnrichmentFailure_ENRICHMENT_FAILURE_UNSPECIFIED
-}
-
-type isEnrichment_Source interface {
-	isEnrichment_Source()
-}
-
-type Enrichment_Userinfo struct {
-	// The issuer's UserInfo endpoint, with the caller's token.
-	Userinfo *UserInfo `protobuf:"bytes,1,opt,name=userinfo,proto3,oneof"`
-}
-
-type Enrichment_Http struct {
-	// A service of your own, with the principal's id.
-	Http *EnrichmentService `protobuf:"bytes,2,opt,name=http,proto3,oneof"`
-}
-
-func (*Enrichment_Userinfo) isEnrichment_Source() {}
-
-func (*Enrichment_Http) isEnrichment_Source() {}
-
-// UserInfo is the endpoint of OpenID Connect Core 1.0, section 5.3. Its answer is JSON, and its `sub` must be the token's. Where
-// it says that the token is not good (401), the caller is refused.
-type UserInfo struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where it is. Absent: `userinfo_endpoint` of the discovery document of `issuer`.
-	Url           string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *UserInfo) Reset() {
-	*x = UserInfo{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *UserInfo) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*UserInfo) ProtoMessage() {}
-
-func (x *UserInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use UserInfo.ProtoReflect.Descriptor instead.
-func (*UserInfo) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
-}
-
-func (x *UserInfo) GetUrl() string {
-	if x != nil {
-		return x.Url
-	}
-	return ""
-}
-
-// EnrichmentService is asked with a POST of {"id", "subject", "provider", "issuer", "tenant"} in JSON, and answers 200 and a JSON
-// object of no more than 64 KiB.
-type EnrichmentService struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where it is.
-	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
-	// What it knows us by, in the Authorization header behind "Bearer".
-	Secret        *Secret `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *EnrichmentService) Reset() {
-	*x = EnrichmentService{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *EnrichmentService) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*EnrichmentService) ProtoMessage() {}
-
-func (x *EnrichmentService) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use EnrichmentService.ProtoReflect.Descriptor instead.
-func (*EnrichmentService) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
-}
-
-func (x *EnrichmentService) GetUrl() string {
-	if x != nil {
-		return x.Url
-	}
-	return ""
-}
-
-func (x *EnrichmentService) GetSecret() *Secret {
-	if x != nil {
-		return x.Secret
-	}
-	return nil
-}
-
 // Location is one place of a request where a credential may be.
 type Location struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1354,7 +1082,7 @@ type Location struct {
 
 func (x *Location) Reset() {
 	*x = Location{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1094,7 @@ func (x *Location) String() string {
 func (*Location) ProtoMessage() {}
 
 func (x *Location) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1107,7 @@ func (x *Location) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Location.ProtoReflect.Descriptor instead.
 func (*Location) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Location) GetPlace() isLocation_Place {
@@ -1514,7 +1242,7 @@ type Jwt struct {
 
 func (x *Jwt) Reset() {
 	*x = Jwt{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1254,7 @@ func (x *Jwt) String() string {
 func (*Jwt) ProtoMessage() {}
 
 func (x *Jwt) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1267,7 @@ func (x *Jwt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwt.ProtoReflect.Descriptor instead.
 func (*Jwt) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Jwt) GetIssuer() string {
@@ -1668,7 +1396,7 @@ type RequiredClaim struct {
 
 func (x *RequiredClaim) Reset() {
 	*x = RequiredClaim{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1408,7 @@ func (x *RequiredClaim) String() string {
 func (*RequiredClaim) ProtoMessage() {}
 
 func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1421,7 @@ func (x *RequiredClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequiredClaim.ProtoReflect.Descriptor instead.
 func (*RequiredClaim) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RequiredClaim) GetPath() string {
@@ -1725,7 +1453,7 @@ type SharedSecret struct {
 
 func (x *SharedSecret) Reset() {
 	*x = SharedSecret{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1465,7 @@ func (x *SharedSecret) String() string {
 func (*SharedSecret) ProtoMessage() {}
 
 func (x *SharedSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1478,7 @@ func (x *SharedSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SharedSecret.ProtoReflect.Descriptor instead.
 func (*SharedSecret) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SharedSecret) GetId() string {
@@ -1789,7 +1517,7 @@ type DecryptionKey struct {
 
 func (x *DecryptionKey) Reset() {
 	*x = DecryptionKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1801,7 +1529,7 @@ func (x *DecryptionKey) String() string {
 func (*DecryptionKey) ProtoMessage() {}
 
 func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1814,7 +1542,7 @@ func (x *DecryptionKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecryptionKey.ProtoReflect.Descriptor instead.
 func (*DecryptionKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DecryptionKey) GetId() string {
@@ -1857,7 +1585,7 @@ type PrincipalClaims struct {
 
 func (x *PrincipalClaims) Reset() {
 	*x = PrincipalClaims{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +1597,7 @@ func (x *PrincipalClaims) String() string {
 func (*PrincipalClaims) ProtoMessage() {}
 
 func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +1610,7 @@ func (x *PrincipalClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrincipalClaims.ProtoReflect.Descriptor instead.
 func (*PrincipalClaims) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PrincipalClaims) GetId() string {
@@ -1961,7 +1689,7 @@ type Introspection struct {
 
 func (x *Introspection) Reset() {
 	*x = Introspection{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +1701,7 @@ func (x *Introspection) String() string {
 func (*Introspection) ProtoMessage() {}
 
 func (x *Introspection) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +1714,7 @@ func (x *Introspection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Introspection.ProtoReflect.Descriptor instead.
 func (*Introspection) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Introspection) GetUrl() string {
@@ -2130,7 +1858,7 @@ type SignedAnswers struct {
 
 func (x *SignedAnswers) Reset() {
 	*x = SignedAnswers{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +1870,7 @@ func (x *SignedAnswers) String() string {
 func (*SignedAnswers) ProtoMessage() {}
 
 func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +1883,7 @@ func (x *SignedAnswers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedAnswers.ProtoReflect.Descriptor instead.
 func (*SignedAnswers) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SignedAnswers) GetIssuer() string {
@@ -2222,7 +1950,7 @@ type ClientCertificate struct {
 
 func (x *ClientCertificate) Reset() {
 	*x = ClientCertificate{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +1962,7 @@ func (x *ClientCertificate) String() string {
 func (*ClientCertificate) ProtoMessage() {}
 
 func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +1975,7 @@ func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCertificate.ProtoReflect.Descriptor instead.
 func (*ClientCertificate) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ClientCertificate) GetCaFile() string {
@@ -2340,7 +2068,7 @@ type ForwardedCertificate struct {
 
 func (x *ForwardedCertificate) Reset() {
 	*x = ForwardedCertificate{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2080,7 @@ func (x *ForwardedCertificate) String() string {
 func (*ForwardedCertificate) ProtoMessage() {}
 
 func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2093,7 @@ func (x *ForwardedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedCertificate.ProtoReflect.Descriptor instead.
 func (*ForwardedCertificate) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ForwardedCertificate) GetAddresses() []string {
@@ -2405,7 +2133,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2145,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2158,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ApiKey) GetHeader() string {
@@ -2474,7 +2202,7 @@ type ApiKeyStore struct {
 
 func (x *ApiKeyStore) Reset() {
 	*x = ApiKeyStore{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2486,7 +2214,7 @@ func (x *ApiKeyStore) String() string {
 func (*ApiKeyStore) ProtoMessage() {}
 
 func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2499,7 +2227,7 @@ func (x *ApiKeyStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyStore.ProtoReflect.Descriptor instead.
 func (*ApiKeyStore) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ApiKeyStore) GetSource() isApiKeyStore_Source {
@@ -2584,7 +2312,7 @@ type ApiKeyPostgres struct {
 
 func (x *ApiKeyPostgres) Reset() {
 	*x = ApiKeyPostgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +2324,7 @@ func (x *ApiKeyPostgres) String() string {
 func (*ApiKeyPostgres) ProtoMessage() {}
 
 func (x *ApiKeyPostgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +2337,7 @@ func (x *ApiKeyPostgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeyPostgres.ProtoReflect.Descriptor instead.
 func (*ApiKeyPostgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ApiKeyPostgres) GetUrl() *Secret {
@@ -2648,7 +2376,7 @@ type ApiKeySqlite struct {
 
 func (x *ApiKeySqlite) Reset() {
 	*x = ApiKeySqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2660,7 +2388,7 @@ func (x *ApiKeySqlite) String() string {
 func (*ApiKeySqlite) ProtoMessage() {}
 
 func (x *ApiKeySqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2673,7 +2401,7 @@ func (x *ApiKeySqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKeySqlite.ProtoReflect.Descriptor instead.
 func (*ApiKeySqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ApiKeySqlite) GetPath() string {
@@ -2714,7 +2442,7 @@ type Jwks struct {
 
 func (x *Jwks) Reset() {
 	*x = Jwks{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2726,7 +2454,7 @@ func (x *Jwks) String() string {
 func (*Jwks) ProtoMessage() {}
 
 func (x *Jwks) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2739,7 +2467,7 @@ func (x *Jwks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jwks.ProtoReflect.Descriptor instead.
 func (*Jwks) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Jwks) GetSource() isJwks_Source {
@@ -2831,7 +2559,7 @@ type Enforcer struct {
 
 func (x *Enforcer) Reset() {
 	*x = Enforcer{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2843,7 +2571,7 @@ func (x *Enforcer) String() string {
 func (*Enforcer) ProtoMessage() {}
 
 func (x *Enforcer) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2856,7 +2584,7 @@ func (x *Enforcer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enforcer.ProtoReflect.Descriptor instead.
 func (*Enforcer) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Enforcer) GetName() string {
@@ -2932,7 +2660,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2944,7 +2672,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2957,7 +2685,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Context) GetRequest() string {
@@ -3006,7 +2734,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3018,7 +2746,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3031,7 +2759,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Policy) GetSource() isPolicy_Source {
@@ -3126,7 +2854,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3138,7 +2866,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3151,7 +2879,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Postgres) GetUrl() *Secret {
@@ -3190,7 +2918,7 @@ type Sqlite struct {
 
 func (x *Sqlite) Reset() {
 	*x = Sqlite{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3202,7 +2930,7 @@ func (x *Sqlite) String() string {
 func (*Sqlite) ProtoMessage() {}
 
 func (x *Sqlite) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3215,7 +2943,7 @@ func (x *Sqlite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sqlite.ProtoReflect.Descriptor instead.
 func (*Sqlite) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Sqlite) GetPath() string {
@@ -3255,7 +2983,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3267,7 +2995,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3280,7 +3008,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Source) GetSource() isSource_Source {
@@ -3375,7 +3103,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3387,7 +3115,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[31]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3400,7 +3128,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{31}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Route) GetName() string {
@@ -3537,7 +3265,7 @@ type StepUp struct {
 
 func (x *StepUp) Reset() {
 	*x = StepUp{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3549,7 +3277,7 @@ func (x *StepUp) String() string {
 func (*StepUp) ProtoMessage() {}
 
 func (x *StepUp) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[32]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3562,7 +3290,7 @@ func (x *StepUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
 func (*StepUp) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{32}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StepUp) GetAcr() []string {
@@ -3603,7 +3331,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[33]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3615,7 +3343,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_kasbah_config_v1_config_proto_msgTypes[33]
+	mi := &file_kasbah_config_v1_config_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3628,7 +3356,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{33}
+	return file_kasbah_config_v1_config_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Match) GetHost() string {
@@ -3656,7 +3384,7 @@ var File_kasbah_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckasbah/config/v1/basic.proto\x1a\x1bkasbah/config/v1/body.proto\x1a!kasbah/config/v1/httpclient.proto\x1a%kasbah/config/v1/internal_token.proto\x1a\x1ekasbah/config/v1/keysets.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a&kasbah/config/v1/revocationstore.proto\x1a\x1dkasbah/config/v1/schema.proto\x1a\x1dkasbah/config/v1/secret.proto\x1a kasbah/config/v1/signature.proto\"\xb6\x04\n" +
+	"\x1dkasbah/config/v1/config.proto\x12\x10kasbah.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ckasbah/config/v1/basic.proto\x1a\x1bkasbah/config/v1/body.proto\x1a!kasbah/config/v1/enrichment.proto\x1a!kasbah/config/v1/httpclient.proto\x1a%kasbah/config/v1/internal_token.proto\x1a\x1ekasbah/config/v1/keysets.proto\x1a\x1ckasbah/config/v1/proof.proto\x1a&kasbah/config/v1/revocationstore.proto\x1a\x1dkasbah/config/v1/schema.proto\x1a\x1dkasbah/config/v1/secret.proto\x1a kasbah/config/v1/signature.proto\"\xb6\x04\n" +
 	"\x06Config\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.kasbah.config.v1.ServerR\x06server\x12C\n" +
 	"\tproviders\x18\x02 \x03(\v2\x1a.kasbah.config.v1.ProviderB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tproviders\x12C\n" +
@@ -3731,22 +3459,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x1bprovider.client_certificate\x12Ga client certificate has no from, and forward goes with forwarded alone\x1ar!has(this.client_certificate) || size(this.from) == 0 && (!this.forward || has(this.client_certificate.forwarded))\x1a\xf4\x01\n" +
 	"\rprovider.dpop\x12Pa token with a proof stands behind the scheme DPoP; name that place in from, too\x1a\x90\x01size(this.from) == 0 || !has(this.jwt.proof.dpop) && !has(this.introspection.proof.dpop) || this.from.exists(f, f.scheme.lowerAscii() == 'dpop')\x1a\xb4\x01\n" +
 	"\x0eprovider.basic\x12[a password is in the Authorization header alone, and a signature in its own; leave out from\x1aE!has(this.basic) && !has(this.http_signature) || size(this.from) == 0B\r\n" +
-	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xe6\x02\n" +
-	"\n" +
-	"Enrichment\x128\n" +
-	"\buserinfo\x18\x01 \x01(\v2\x1a.kasbah.config.v1.UserInfoH\x00R\buserinfo\x129\n" +
-	"\x04http\x18\x02 \x01(\v2#.kasbah.config.v1.EnrichmentServiceH\x00R\x04http\x12A\n" +
-	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
-	"\xaa\x01\a\"\x03\b\x90\x1c*\x00R\x06maxAge\x12A\n" +
-	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<*\x00R\atimeout\x12L\n" +
-	"\n" +
-	"on_failure\x18\x05 \x01(\x0e2#.kasbah.config.v1.EnrichmentFailureB\b\xbaH\x05\x82\x01\x02\x10\x01R\tonFailureB\x0f\n" +
-	"\x06source\x12\x05\xbaH\x02\b\x01\"?\n" +
-	"\bUserInfo\x123\n" +
-	"\x03url\x18\x01 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^https?://[^/?#]+[^#]*$R\x03url\"w\n" +
-	"\x11EnrichmentService\x120\n" +
-	"\x03url\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^https?://[^/?#]+[^#]*$R\x03url\x120\n" +
-	"\x06secret\x18\x02 \x01(\v2\x18.kasbah.config.v1.SecretR\x06secret\"\xc6\x03\n" +
+	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xc6\x03\n" +
 	"\bLocation\x12@\n" +
 	"\x06header\x18\x01 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x06header\x12@\n" +
 	"\x06cookie\x18\x02 \x01(\tB&\xbaH#r!\x18d2\x1d^[A-Za-z0-9!#$%&'*+.^_`|~-]+$H\x00R\x06cookie\x123\n" +
@@ -3982,11 +3695,7 @@ const file_kasbah_config_v1_config_proto_rawDesc = "" +
 	"\x19LOG_DECISIONS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LOG_DECISIONS_NONE\x10\x01\x12\x18\n" +
 	"\x14LOG_DECISIONS_DENIED\x10\x02\x12\x15\n" +
-	"\x11LOG_DECISIONS_ALL\x10\x03*t\n" +
-	"\x11EnrichmentFailure\x12\"\n" +
-	"\x1eENRICHMENT_FAILURE_UNSPECIFIED\x10\x00\x12\x1d\n" +
-	"\x19ENRICHMENT_FAILURE_REFUSE\x10\x01\x12\x1c\n" +
-	"\x18ENRICHMENT_FAILURE_GO_ON\x10\x02*\xa9\x01\n" +
+	"\x11LOG_DECISIONS_ALL\x10\x03*\xa9\x01\n" +
 	"\x14ClientAuthentication\x12%\n" +
 	"!CLIENT_AUTHENTICATION_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bCLIENT_AUTHENTICATION_BASIC\x10\x01\x12\x1e\n" +
@@ -4013,160 +3722,151 @@ func file_kasbah_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_kasbah_config_v1_config_proto_rawDescData
 }
 
-var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_kasbah_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_kasbah_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_kasbah_config_v1_config_proto_goTypes = []any{
 	(LogLevel)(0),                // 0: kasbah.config.v1.LogLevel
 	(LogFormat)(0),               // 1: kasbah.config.v1.LogFormat
 	(LogDecisions)(0),            // 2: kasbah.config.v1.LogDecisions
-	(EnrichmentFailure)(0),       // 3: kasbah.config.v1.EnrichmentFailure
-	(ClientAuthentication)(0),    // 4: kasbah.config.v1.ClientAuthentication
-	(CertificateName)(0),         // 5: kasbah.config.v1.CertificateName
-	(*Config)(nil),               // 6: kasbah.config.v1.Config
-	(*Server)(nil),               // 7: kasbah.config.v1.Server
-	(*Tls)(nil),                  // 8: kasbah.config.v1.Tls
-	(*Connection)(nil),           // 9: kasbah.config.v1.Connection
-	(*Log)(nil),                  // 10: kasbah.config.v1.Log
-	(*CredentialCache)(nil),      // 11: kasbah.config.v1.CredentialCache
-	(*Provider)(nil),             // 12: kasbah.config.v1.Provider
-	(*Enrichment)(nil),           // 13: kasbah.config.v1.Enrichment
-	(*UserInfo)(nil),             // 14: kasbah.config.v1.UserInfo
-	(*EnrichmentService)(nil),    // 15: kasbah.config.v1.EnrichmentService
-	(*Location)(nil),             // 16: kasbah.config.v1.Location
-	(*Jwt)(nil),                  // 17: kasbah.config.v1.Jwt
-	(*RequiredClaim)(nil),        // 18: kasbah.config.v1.RequiredClaim
-	(*SharedSecret)(nil),         // 19: kasbah.config.v1.SharedSecret
-	(*DecryptionKey)(nil),        // 20: kasbah.config.v1.DecryptionKey
-	(*PrincipalClaims)(nil),      // 21: kasbah.config.v1.PrincipalClaims
-	(*Introspection)(nil),        // 22: kasbah.config.v1.Introspection
-	(*SignedAnswers)(nil),        // 23: kasbah.config.v1.SignedAnswers
-	(*ClientCertificate)(nil),    // 24: kasbah.config.v1.ClientCertificate
-	(*ForwardedCertificate)(nil), // 25: kasbah.config.v1.ForwardedCertificate
-	(*ApiKey)(nil),               // 26: kasbah.config.v1.ApiKey
-	(*ApiKeyStore)(nil),          // 27: kasbah.config.v1.ApiKeyStore
-	(*ApiKeyPostgres)(nil),       // 28: kasbah.config.v1.ApiKeyPostgres
-	(*ApiKeySqlite)(nil),         // 29: kasbah.config.v1.ApiKeySqlite
-	(*Jwks)(nil),                 // 30: kasbah.config.v1.Jwks
-	(*Enforcer)(nil),             // 31: kasbah.config.v1.Enforcer
-	(*Context)(nil),              // 32: kasbah.config.v1.Context
-	(*Policy)(nil),               // 33: kasbah.config.v1.Policy
-	(*Postgres)(nil),             // 34: kasbah.config.v1.Postgres
-	(*Sqlite)(nil),               // 35: kasbah.config.v1.Sqlite
-	(*Source)(nil),               // 36: kasbah.config.v1.Source
-	(*Route)(nil),                // 37: kasbah.config.v1.Route
-	(*StepUp)(nil),               // 38: kasbah.config.v1.StepUp
-	(*Match)(nil),                // 39: kasbah.config.v1.Match
-	nil,                          // 40: kasbah.config.v1.Enforcer.RequestEntry
-	nil,                          // 41: kasbah.config.v1.Route.HeadersEntry
-	nil,                          // 42: kasbah.config.v1.Route.QueryEntry
-	nil,                          // 43: kasbah.config.v1.Route.ResponseHeadersEntry
-	(*RevocationStore)(nil),      // 44: kasbah.config.v1.RevocationStore
-	(*Replay)(nil),               // 45: kasbah.config.v1.Replay
-	(*InternalToken)(nil),        // 46: kasbah.config.v1.InternalToken
-	(*Schema)(nil),               // 47: kasbah.config.v1.Schema
-	(*KeySets)(nil),              // 48: kasbah.config.v1.KeySets
-	(*durationpb.Duration)(nil),  // 49: google.protobuf.Duration
-	(*Basic)(nil),                // 50: kasbah.config.v1.Basic
-	(*HttpSignature)(nil),        // 51: kasbah.config.v1.HttpSignature
-	(*HttpClient)(nil),           // 52: kasbah.config.v1.HttpClient
-	(*Secret)(nil),               // 53: kasbah.config.v1.Secret
-	(*Proof)(nil),                // 54: kasbah.config.v1.Proof
-	(*Logout)(nil),               // 55: kasbah.config.v1.Logout
-	(*Body)(nil),                 // 56: kasbah.config.v1.Body
-	(*Rule)(nil),                 // 57: kasbah.config.v1.Rule
+	(ClientAuthentication)(0),    // 3: kasbah.config.v1.ClientAuthentication
+	(CertificateName)(0),         // 4: kasbah.config.v1.CertificateName
+	(*Config)(nil),               // 5: kasbah.config.v1.Config
+	(*Server)(nil),               // 6: kasbah.config.v1.Server
+	(*Tls)(nil),                  // 7: kasbah.config.v1.Tls
+	(*Connection)(nil),           // 8: kasbah.config.v1.Connection
+	(*Log)(nil),                  // 9: kasbah.config.v1.Log
+	(*CredentialCache)(nil),      // 10: kasbah.config.v1.CredentialCache
+	(*Provider)(nil),             // 11: kasbah.config.v1.Provider
+	(*Location)(nil),             // 12: kasbah.config.v1.Location
+	(*Jwt)(nil),                  // 13: kasbah.config.v1.Jwt
+	(*RequiredClaim)(nil),        // 14: kasbah.config.v1.RequiredClaim
+	(*SharedSecret)(nil),         // 15: kasbah.config.v1.SharedSecret
+	(*DecryptionKey)(nil),        // 16: kasbah.config.v1.DecryptionKey
+	(*PrincipalClaims)(nil),      // 17: kasbah.config.v1.PrincipalClaims
+	(*Introspection)(nil),        // 18: kasbah.config.v1.Introspection
+	(*SignedAnswers)(nil),        // 19: kasbah.config.v1.SignedAnswers
+	(*ClientCertificate)(nil),    // 20: kasbah.config.v1.ClientCertificate
+	(*ForwardedCertificate)(nil), // 21: kasbah.config.v1.ForwardedCertificate
+	(*ApiKey)(nil),               // 22: kasbah.config.v1.ApiKey
+	(*ApiKeyStore)(nil),          // 23: kasbah.config.v1.ApiKeyStore
+	(*ApiKeyPostgres)(nil),       // 24: kasbah.config.v1.ApiKeyPostgres
+	(*ApiKeySqlite)(nil),         // 25: kasbah.config.v1.ApiKeySqlite
+	(*Jwks)(nil),                 // 26: kasbah.config.v1.Jwks
+	(*Enforcer)(nil),             // 27: kasbah.config.v1.Enforcer
+	(*Context)(nil),              // 28: kasbah.config.v1.Context
+	(*Policy)(nil),               // 29: kasbah.config.v1.Policy
+	(*Postgres)(nil),             // 30: kasbah.config.v1.Postgres
+	(*Sqlite)(nil),               // 31: kasbah.config.v1.Sqlite
+	(*Source)(nil),               // 32: kasbah.config.v1.Source
+	(*Route)(nil),                // 33: kasbah.config.v1.Route
+	(*StepUp)(nil),               // 34: kasbah.config.v1.StepUp
+	(*Match)(nil),                // 35: kasbah.config.v1.Match
+	nil,                          // 36: kasbah.config.v1.Enforcer.RequestEntry
+	nil,                          // 37: kasbah.config.v1.Route.HeadersEntry
+	nil,                          // 38: kasbah.config.v1.Route.QueryEntry
+	nil,                          // 39: kasbah.config.v1.Route.ResponseHeadersEntry
+	(*RevocationStore)(nil),      // 40: kasbah.config.v1.RevocationStore
+	(*Replay)(nil),               // 41: kasbah.config.v1.Replay
+	(*InternalToken)(nil),        // 42: kasbah.config.v1.InternalToken
+	(*Schema)(nil),               // 43: kasbah.config.v1.Schema
+	(*KeySets)(nil),              // 44: kasbah.config.v1.KeySets
+	(*durationpb.Duration)(nil),  // 45: google.protobuf.Duration
+	(*Basic)(nil),                // 46: kasbah.config.v1.Basic
+	(*HttpSignature)(nil),        // 47: kasbah.config.v1.HttpSignature
+	(*HttpClient)(nil),           // 48: kasbah.config.v1.HttpClient
+	(*Enrichment)(nil),           // 49: kasbah.config.v1.Enrichment
+	(*Proof)(nil),                // 50: kasbah.config.v1.Proof
+	(*Logout)(nil),               // 51: kasbah.config.v1.Logout
+	(*Secret)(nil),               // 52: kasbah.config.v1.Secret
+	(*Body)(nil),                 // 53: kasbah.config.v1.Body
+	(*Rule)(nil),                 // 54: kasbah.config.v1.Rule
 }
 var file_kasbah_config_v1_config_proto_depIdxs = []int32{
-	7,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
-	12, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
-	31, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
-	37, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
-	44, // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
-	45, // 5: kasbah.config.v1.Config.replay:type_name -> kasbah.config.v1.Replay
-	46, // 6: kasbah.config.v1.Config.internal_token:type_name -> kasbah.config.v1.InternalToken
-	47, // 7: kasbah.config.v1.Config.schemas:type_name -> kasbah.config.v1.Schema
-	48, // 8: kasbah.config.v1.Config.key_sets:type_name -> kasbah.config.v1.KeySets
-	8,  // 9: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
-	49, // 10: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
-	49, // 11: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
-	9,  // 12: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
-	49, // 13: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
-	10, // 14: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
-	11, // 15: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
-	49, // 16: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
-	49, // 17: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
+	6,  // 0: kasbah.config.v1.Config.server:type_name -> kasbah.config.v1.Server
+	11, // 1: kasbah.config.v1.Config.providers:type_name -> kasbah.config.v1.Provider
+	27, // 2: kasbah.config.v1.Config.enforcers:type_name -> kasbah.config.v1.Enforcer
+	33, // 3: kasbah.config.v1.Config.routes:type_name -> kasbah.config.v1.Route
+	40, // 4: kasbah.config.v1.Config.revocations:type_name -> kasbah.config.v1.RevocationStore
+	41, // 5: kasbah.config.v1.Config.replay:type_name -> kasbah.config.v1.Replay
+	42, // 6: kasbah.config.v1.Config.internal_token:type_name -> kasbah.config.v1.InternalToken
+	43, // 7: kasbah.config.v1.Config.schemas:type_name -> kasbah.config.v1.Schema
+	44, // 8: kasbah.config.v1.Config.key_sets:type_name -> kasbah.config.v1.KeySets
+	7,  // 9: kasbah.config.v1.Server.tls:type_name -> kasbah.config.v1.Tls
+	45, // 10: kasbah.config.v1.Server.drain:type_name -> google.protobuf.Duration
+	45, // 11: kasbah.config.v1.Server.shutdown_timeout:type_name -> google.protobuf.Duration
+	8,  // 12: kasbah.config.v1.Server.connection:type_name -> kasbah.config.v1.Connection
+	45, // 13: kasbah.config.v1.Server.decision_timeout:type_name -> google.protobuf.Duration
+	9,  // 14: kasbah.config.v1.Server.log:type_name -> kasbah.config.v1.Log
+	10, // 15: kasbah.config.v1.Server.credential_cache:type_name -> kasbah.config.v1.CredentialCache
+	45, // 16: kasbah.config.v1.Connection.max_age:type_name -> google.protobuf.Duration
+	45, // 17: kasbah.config.v1.Connection.max_age_grace:type_name -> google.protobuf.Duration
 	0,  // 18: kasbah.config.v1.Log.level:type_name -> kasbah.config.v1.LogLevel
 	1,  // 19: kasbah.config.v1.Log.format:type_name -> kasbah.config.v1.LogFormat
 	2,  // 20: kasbah.config.v1.Log.decisions:type_name -> kasbah.config.v1.LogDecisions
-	49, // 21: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
-	17, // 22: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
-	26, // 23: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
-	22, // 24: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
-	24, // 25: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
-	50, // 26: kasbah.config.v1.Provider.basic:type_name -> kasbah.config.v1.Basic
-	51, // 27: kasbah.config.v1.Provider.http_signature:type_name -> kasbah.config.v1.HttpSignature
-	52, // 28: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
-	16, // 29: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
-	13, // 30: kasbah.config.v1.Provider.enrich:type_name -> kasbah.config.v1.Enrichment
-	14, // 31: kasbah.config.v1.Enrichment.userinfo:type_name -> kasbah.config.v1.UserInfo
-	15, // 32: kasbah.config.v1.Enrichment.http:type_name -> kasbah.config.v1.EnrichmentService
-	49, // 33: kasbah.config.v1.Enrichment.max_age:type_name -> google.protobuf.Duration
-	49, // 34: kasbah.config.v1.Enrichment.timeout:type_name -> google.protobuf.Duration
-	3,  // 35: kasbah.config.v1.Enrichment.on_failure:type_name -> kasbah.config.v1.EnrichmentFailure
-	53, // 36: kasbah.config.v1.EnrichmentService.secret:type_name -> kasbah.config.v1.Secret
-	30, // 37: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
-	49, // 38: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
-	49, // 39: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
-	21, // 40: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	18, // 41: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
-	19, // 42: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
-	20, // 43: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
-	54, // 44: kasbah.config.v1.Jwt.proof:type_name -> kasbah.config.v1.Proof
-	55, // 45: kasbah.config.v1.Jwt.logout:type_name -> kasbah.config.v1.Logout
-	53, // 46: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
-	53, // 47: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
-	4,  // 48: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
-	53, // 49: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
-	53, // 50: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
-	49, // 51: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
-	49, // 52: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
-	49, // 53: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
-	49, // 54: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
-	21, // 55: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
-	18, // 56: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
-	23, // 57: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
-	54, // 58: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
-	30, // 59: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
-	5,  // 60: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
-	25, // 61: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
-	27, // 62: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
-	28, // 63: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
-	29, // 64: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
-	49, // 65: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
-	53, // 66: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
-	49, // 67: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
-	49, // 68: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
-	36, // 69: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
-	33, // 70: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
-	40, // 71: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
-	32, // 72: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
-	34, // 73: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
-	35, // 74: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
-	53, // 75: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
-	49, // 76: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
-	49, // 77: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
-	39, // 78: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
-	41, // 79: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
-	42, // 80: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
-	43, // 81: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
-	38, // 82: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
-	56, // 83: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
-	57, // 84: kasbah.config.v1.Route.rules:type_name -> kasbah.config.v1.Rule
-	49, // 85: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
-	86, // [86:86] is the sub-list for method output_type
-	86, // [86:86] is the sub-list for method input_type
-	86, // [86:86] is the sub-list for extension type_name
-	86, // [86:86] is the sub-list for extension extendee
-	0,  // [0:86] is the sub-list for field type_name
+	45, // 21: kasbah.config.v1.CredentialCache.max_age:type_name -> google.protobuf.Duration
+	13, // 22: kasbah.config.v1.Provider.jwt:type_name -> kasbah.config.v1.Jwt
+	22, // 23: kasbah.config.v1.Provider.api_key:type_name -> kasbah.config.v1.ApiKey
+	18, // 24: kasbah.config.v1.Provider.introspection:type_name -> kasbah.config.v1.Introspection
+	20, // 25: kasbah.config.v1.Provider.client_certificate:type_name -> kasbah.config.v1.ClientCertificate
+	46, // 26: kasbah.config.v1.Provider.basic:type_name -> kasbah.config.v1.Basic
+	47, // 27: kasbah.config.v1.Provider.http_signature:type_name -> kasbah.config.v1.HttpSignature
+	48, // 28: kasbah.config.v1.Provider.client:type_name -> kasbah.config.v1.HttpClient
+	12, // 29: kasbah.config.v1.Provider.from:type_name -> kasbah.config.v1.Location
+	49, // 30: kasbah.config.v1.Provider.enrich:type_name -> kasbah.config.v1.Enrichment
+	26, // 31: kasbah.config.v1.Jwt.jwks:type_name -> kasbah.config.v1.Jwks
+	45, // 32: kasbah.config.v1.Jwt.leeway:type_name -> google.protobuf.Duration
+	45, // 33: kasbah.config.v1.Jwt.max_lifetime:type_name -> google.protobuf.Duration
+	17, // 34: kasbah.config.v1.Jwt.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	14, // 35: kasbah.config.v1.Jwt.claims:type_name -> kasbah.config.v1.RequiredClaim
+	15, // 36: kasbah.config.v1.Jwt.secrets:type_name -> kasbah.config.v1.SharedSecret
+	16, // 37: kasbah.config.v1.Jwt.decryption:type_name -> kasbah.config.v1.DecryptionKey
+	50, // 38: kasbah.config.v1.Jwt.proof:type_name -> kasbah.config.v1.Proof
+	51, // 39: kasbah.config.v1.Jwt.logout:type_name -> kasbah.config.v1.Logout
+	52, // 40: kasbah.config.v1.SharedSecret.secret:type_name -> kasbah.config.v1.Secret
+	52, // 41: kasbah.config.v1.DecryptionKey.key:type_name -> kasbah.config.v1.Secret
+	3,  // 42: kasbah.config.v1.Introspection.authentication:type_name -> kasbah.config.v1.ClientAuthentication
+	52, // 43: kasbah.config.v1.Introspection.client_secret:type_name -> kasbah.config.v1.Secret
+	52, // 44: kasbah.config.v1.Introspection.private_key:type_name -> kasbah.config.v1.Secret
+	45, // 45: kasbah.config.v1.Introspection.max_age:type_name -> google.protobuf.Duration
+	45, // 46: kasbah.config.v1.Introspection.inactive_max_age:type_name -> google.protobuf.Duration
+	45, // 47: kasbah.config.v1.Introspection.timeout:type_name -> google.protobuf.Duration
+	45, // 48: kasbah.config.v1.Introspection.leeway:type_name -> google.protobuf.Duration
+	17, // 49: kasbah.config.v1.Introspection.principal:type_name -> kasbah.config.v1.PrincipalClaims
+	14, // 50: kasbah.config.v1.Introspection.claims:type_name -> kasbah.config.v1.RequiredClaim
+	19, // 51: kasbah.config.v1.Introspection.signed:type_name -> kasbah.config.v1.SignedAnswers
+	50, // 52: kasbah.config.v1.Introspection.proof:type_name -> kasbah.config.v1.Proof
+	26, // 53: kasbah.config.v1.SignedAnswers.jwks:type_name -> kasbah.config.v1.Jwks
+	4,  // 54: kasbah.config.v1.ClientCertificate.id:type_name -> kasbah.config.v1.CertificateName
+	21, // 55: kasbah.config.v1.ClientCertificate.forwarded:type_name -> kasbah.config.v1.ForwardedCertificate
+	23, // 56: kasbah.config.v1.ApiKey.store:type_name -> kasbah.config.v1.ApiKeyStore
+	24, // 57: kasbah.config.v1.ApiKeyStore.postgres:type_name -> kasbah.config.v1.ApiKeyPostgres
+	25, // 58: kasbah.config.v1.ApiKeyStore.sqlite:type_name -> kasbah.config.v1.ApiKeySqlite
+	45, // 59: kasbah.config.v1.ApiKeyStore.max_age:type_name -> google.protobuf.Duration
+	52, // 60: kasbah.config.v1.ApiKeyPostgres.url:type_name -> kasbah.config.v1.Secret
+	45, // 61: kasbah.config.v1.ApiKeyPostgres.poll:type_name -> google.protobuf.Duration
+	45, // 62: kasbah.config.v1.ApiKeySqlite.poll:type_name -> google.protobuf.Duration
+	32, // 63: kasbah.config.v1.Enforcer.model:type_name -> kasbah.config.v1.Source
+	29, // 64: kasbah.config.v1.Enforcer.policy:type_name -> kasbah.config.v1.Policy
+	36, // 65: kasbah.config.v1.Enforcer.request:type_name -> kasbah.config.v1.Enforcer.RequestEntry
+	28, // 66: kasbah.config.v1.Enforcer.context:type_name -> kasbah.config.v1.Context
+	30, // 67: kasbah.config.v1.Policy.postgres:type_name -> kasbah.config.v1.Postgres
+	31, // 68: kasbah.config.v1.Policy.sqlite:type_name -> kasbah.config.v1.Sqlite
+	52, // 69: kasbah.config.v1.Postgres.url:type_name -> kasbah.config.v1.Secret
+	45, // 70: kasbah.config.v1.Postgres.poll:type_name -> google.protobuf.Duration
+	45, // 71: kasbah.config.v1.Sqlite.poll:type_name -> google.protobuf.Duration
+	35, // 72: kasbah.config.v1.Route.match:type_name -> kasbah.config.v1.Match
+	37, // 73: kasbah.config.v1.Route.headers:type_name -> kasbah.config.v1.Route.HeadersEntry
+	38, // 74: kasbah.config.v1.Route.query:type_name -> kasbah.config.v1.Route.QueryEntry
+	39, // 75: kasbah.config.v1.Route.response_headers:type_name -> kasbah.config.v1.Route.ResponseHeadersEntry
+	34, // 76: kasbah.config.v1.Route.step_up:type_name -> kasbah.config.v1.StepUp
+	53, // 77: kasbah.config.v1.Route.body:type_name -> kasbah.config.v1.Body
+	54, // 78: kasbah.config.v1.Route.rules:type_name -> kasbah.config.v1.Rule
+	45, // 79: kasbah.config.v1.StepUp.max_age:type_name -> google.protobuf.Duration
+	80, // [80:80] is the sub-list for method output_type
+	80, // [80:80] is the sub-list for method input_type
+	80, // [80:80] is the sub-list for extension type_name
+	80, // [80:80] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_kasbah_config_v1_config_proto_init() }
@@ -4176,6 +3876,7 @@ func file_kasbah_config_v1_config_proto_init() {
 	}
 	file_kasbah_config_v1_basic_proto_init()
 	file_kasbah_config_v1_body_proto_init()
+	file_kasbah_config_v1_enrichment_proto_init()
 	file_kasbah_config_v1_httpclient_proto_init()
 	file_kasbah_config_v1_internal_token_proto_init()
 	file_kasbah_config_v1_keysets_proto_init()
@@ -4193,32 +3894,28 @@ func file_kasbah_config_v1_config_proto_init() {
 		(*Provider_HttpSignature)(nil),
 	}
 	file_kasbah_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{
-		(*Enrichment_Userinfo)(nil),
-		(*Enrichment_Http)(nil),
-	}
-	file_kasbah_config_v1_config_proto_msgTypes[10].OneofWrappers = []any{
 		(*Location_Header)(nil),
 		(*Location_Cookie)(nil),
 		(*Location_Query)(nil),
 		(*Location_WebsocketProtocol)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[21].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[18].OneofWrappers = []any{
 		(*ApiKeyStore_File)(nil),
 		(*ApiKeyStore_Postgres)(nil),
 		(*ApiKeyStore_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[24].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[21].OneofWrappers = []any{
 		(*Jwks_File)(nil),
 		(*Jwks_Url)(nil),
 		(*Jwks_Inline)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[27].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[24].OneofWrappers = []any{
 		(*Policy_File)(nil),
 		(*Policy_Inline)(nil),
 		(*Policy_Postgres)(nil),
 		(*Policy_Sqlite)(nil),
 	}
-	file_kasbah_config_v1_config_proto_msgTypes[30].OneofWrappers = []any{
+	file_kasbah_config_v1_config_proto_msgTypes[27].OneofWrappers = []any{
 		(*Source_File)(nil),
 		(*Source_Inline)(nil),
 	}
@@ -4227,8 +3924,8 @@ func file_kasbah_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kasbah_config_v1_config_proto_rawDesc), len(file_kasbah_config_v1_config_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   38,
+			NumEnums:      5,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
