@@ -57,5 +57,8 @@
 //   - What is withdrawn is refused, cached or not, and no store that fails or comes back empty takes it back.
 //   - No credential, and no text of one, is in an error, a log or an [policy.Outcome].
 //
+// It is larger than a package here should be. What stands alone is in packages below internal; what is left shares the strict reading of
+// tokens, the caches and the refusals.
+//
 // The package knows a symmetric algorithm only for a provider that has nothing but secrets, and never `none`.
 package keys

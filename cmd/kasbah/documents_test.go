@@ -38,7 +38,7 @@ func lintText(t *testing.T, text string, replaced ...string) (code int, findings
 	files := map[string]string{
 		"kasbah.yaml": text, "bank.binpb": readDocument(t, "../../proto/schema/testdata/bank.binpb"),
 		"clients.pem": string(authority.PEM()), "clients.crl": string(authority.Revoke(nil)), "partner.pem": string(authority.PEM()), "cluster-ca.pem": string(authority.PEM()),
-		"batch-secret": strings.Repeat("secret", 8), "client-secret": "s3cret", "nonce-secret": strings.Repeat("nonce", 8), "redis-url": "redis://:s3cret@redis:6379/0", "redis.url": "redis://:s3cret@redis:6379/0",
+		"batch-secret": strings.Repeat("secret", 8), "client-secret": "s3cret", "nonce-secret": strings.Repeat("nonce", 8), "redis-url": "redis://:s3cret@redis:6379/0",
 		"users.htpasswd": "alice:$2y$12$" + strings.Repeat("a", 53) + "\n", "acme.pub": signer.PEM(), "globex-secret": strings.Repeat("secret", 8),
 		"revoked.yaml": "revoked:\n- {sub: mallory}\n",
 	}
