@@ -73,7 +73,7 @@ func TestForwardedHops(t *testing.T) {
 		"by the name":                   {byName, direct(through("192.0.2.1", "", header), proxy), workload, true},
 		"by another name":               {byName, direct(through("192.0.2.1", "", header), client), workload, false},
 		"by no name":                    {byName, through("192.0.2.1", "", header), policy.MissingCredential, false},
-		"by a name that begins so":      {byName, through("192.0.2.1", gateway+"2", header), policy.MissingCredential, false},
+		"by a name that begins so":      {byName, through("192.0.2.1", gateway+"2", header), policy.MalformedCredential, false},
 		"both, and both hold":           {byBoth, direct(through("10.0.0.1", "", header), proxy), workload, true},
 		"both, and the name only":       {byBoth, direct(through("192.0.2.1", "", header), proxy), gateway, false},
 		"both, and the address only":    {byBoth, through("10.0.0.1", "", header), policy.MissingCredential, false},

@@ -117,9 +117,10 @@ func (k *Keys) Rotate(algorithm string, now, signs time.Time, keep time.Duration
 	return next, nil
 }
 
+// sort keeps the order of those that sign and were made in one second, which is that of the file: the one that was added last signs.
 func (k *Keys) sort() {
 	slices.SortStableFunc(k.list, func(a, b *Key) int {
-		return cmp.Or(a.Signs.Compare(b.Signs), a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(a.Signs.Truncate(time.Second).Compare(b.Signs.Truncate(time.Second)), a.Created.Truncate(time.Second).Compare(b.Created.Truncate(time.Second)))
 	})
 }
 

@@ -385,3 +385,18 @@ func BenchmarkToken(b *testing.B) {
 		})
 	}
 }
+
+// A key that is added to sign at once does so, also within the second in which the one before was made.
+func TestRotationWithinASecond(t *testing.T) {
+	keys := &mint.Keys{}
+	for range 20 {
+		next, err := keys.Rotate("EdDSA", instant, instant, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := next.All(); next.Current(instant) != all[len(all)-1] || len(all) > 1 && slices.ContainsFunc(keys.All(), func(k *mint.Key) bool { return k.ID == next.Current(instant).ID }) {
+			t.Fatalf("an older key signs, of %d", len(all))
+		}
+		keys = next
+	}
+}
