@@ -19,9 +19,12 @@ import (
 	configv1 "github.com/kasbah-authz/kasbah/proto/kasbah/config/v1"
 )
 
-// restart gives the world a new store, which has nothing of the one before but its folder.
+// restart ends the world's store and gives it a new one, which has nothing of the one before but its folder.
 func (w *world) restart(options keys.KeySetOptions) {
 	w.t.Helper()
+	if w.stop != nil {
+		w.stop()
+	}
 	w.log.Reset()
 	w.store = newStore(w.t, keys.Options{
 		Client: &http.Client{Transport: w.network}, Now: time.Now, Logger: slog.New(slog.NewJSONHandler(w.log, nil)), KeySets: options,

@@ -93,6 +93,7 @@ type world struct {
 	store   *keys.Store
 	auth    *keys.Authenticator
 	log     *bytes.Buffer
+	stop    func() // ends the store, and waits; nil while none runs
 }
 
 // bubble runs a test where time is synctest's.
@@ -115,12 +116,13 @@ func (w *world) run() {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.store.Run(ctx) }()
-	w.t.Cleanup(func() {
+	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			w.t.Errorf("Run: %v", err)
 		}
 	})
+	w.t.Cleanup(w.stop)
 	synctest.Wait()
 }
 
