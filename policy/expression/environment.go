@@ -41,7 +41,14 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 	for i := range variables {
 		options = append(options, cel.Variable(variables[i].name, variables[i].celType()))
 	}
-	return cel.NewEnv(options...)
+	env, err := cel.NewEnv(options...)
+	if err != nil {
+		return nil, err
+	}
+	// What it suggests in place of an unknown name is made with the first one, and read without a lock by whoever compiles at that
+	// time (cel-go 0.33.2). So it is made before anybody does.
+	_, _ = env.Compile("unknown")
+	return env, nil
 })
 
 // bounds refuses, at load, calls whose time or memory a client could choose.
